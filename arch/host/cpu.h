@@ -1,0 +1,124 @@
+/*
+ * The CPU as a Linux program sees it, 64-bit or 32-bit.
+ *
+ * Included by every layer as "cpu.h".  A program has no interrupts to mask, so masking is free and
+ * protects nothing: with more than one thread the heap must be built with SH_MAX_CPUS > 1.  There is no
+ * page-table part: arch/host/host.c asks Linux.
+ */
+#ifndef SPANHEAP_HOST_CPU_H
+#define SPANHEAP_HOST_CPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uintptr_t arch_flags;
+
+static inline arch_flags arch_irq_save(void)
+{
+    return 0;
+}
+
+static inline void arch_irq_restore(arch_flags flags)
+{
+    (void)flags;
+}
+
+static inline bool arch_irq_enabled(void)
+{
+    return true;
+}
+
+/* In every loop that waits for another thread. */
+static inline void arch_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#else
+    __asm__ volatile("" : : : "memory");
+#endif
+}
+
+/* Zeros below the lowest, and above the highest, set bit.  The argument is not 0. */
+static inline unsigned arch_ctz(uintptr_t word)
+{
+    return (unsigned)__builtin_ctzl(word);
+}
+
+static inline unsigned arch_clz(uintptr_t word)
+{
+    return (unsigned)__builtin_clzl(word);
+}
+
+static inline unsigned arch_popcount(uintptr_t word)
+{
+    return (unsigned)__builtin_popcountl(word);
+}
+
+/*
+ * The fast paths of malloc and free.  Each is a few lines of C; where a compiler misses the short
+ * instruction sequence, the port spells it out.
+ */
+
+/* The same pair for the fast paths, with a place of this CPU's to keep the flags in: a port uses the
+ * place or the value, whichever is cheaper. */
+static inline arch_flags arch_irq_save_at(arch_flags *place)
+{
+    (void)place;
+    return arch_irq_save();
+}
+
+static inline void arch_irq_restore_at(const arch_flags *place, arch_flags flags)
+{
+    (void)place;
+    arch_irq_restore(flags);
+}
+
+/* Takes the lowest set bit out of *word.  false = it was 0. */
+static inline bool arch_bit_take(uintptr_t *word, unsigned *index)
+{
+    uintptr_t bits = *word;
+
+    if (__builtin_expect(bits == 0, 0))
+        return false;
+    *word = bits & (bits - 1);
+    *index = arch_ctz(bits);
+    return true;
+}
+
+/* Sets a bit that is clear, in a map that lies `offset` (a constant) bytes into a record.  false = it
+ * was set. */
+static inline bool arch_bit_set(void *record, size_t offset, uint32_t index)
+{
+    uintptr_t *map = (uintptr_t *)((uintptr_t)record + offset);
+    uintptr_t *word = &map[index / (8 * sizeof *map)];
+    uintptr_t bit = (uintptr_t)1 << (index % (8 * sizeof *map));
+
+    if (__builtin_expect((*word & bit) != 0, 0))
+        return false;
+    *word |= bit;
+    return true;
+}
+
+/* --*counter; true = it is 0 now. */
+static inline bool arch_count_down(uint32_t *counter)
+{
+    return --*counter == 0;
+}
+
+/* a × b: the low half; the high half through `high`. */
+static inline uint32_t arch_multiply(uint32_t a, uint32_t b, uint32_t *high)
+{
+    uint64_t product = (uint64_t)a * b;
+
+    *high = (uint32_t)(product >> 32);
+    return (uint32_t)product;
+}
+
+/* The value of the caller's parameter at `place`.  It came in a register. */
+static inline uintptr_t arch_argument(const uintptr_t *place)
+{
+    return *place;
+}
+
+#endif
