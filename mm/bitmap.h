@@ -1,0 +1,76 @@
+/*
+ * Bitmaps as arrays of machine words: ranges of bits, and runs within one word.  No state; every
+ * function takes the array and bit numbers counted from its first word.
+ */
+#ifndef MM_BITMAP_H
+#define MM_BITMAP_H
+
+#include "cpu.h"
+#include "mm/config.h"
+
+#define MM_BITMAP_WORDS(bits) (((bits) + MM_WORD_BITS - 1) / MM_WORD_BITS)
+
+static inline bool mm_bit_test(const uintptr_t *map, size_t bit)
+{
+    return map[bit / MM_WORD_BITS] >> (bit % MM_WORD_BITS) & 1;
+}
+
+/* The bits of word `word` that lie in [first, end): all ones in the middle of the range. */
+static inline uintptr_t mm_bitmap_mask(size_t word, size_t first, size_t end)
+{
+    uintptr_t mask = ~(uintptr_t)0;
+    if (word == first / MM_WORD_BITS) {
+        mask &= ~(uintptr_t)0 << (first % MM_WORD_BITS);
+    }
+    if (word == end / MM_WORD_BITS) {
+        mask &= ~(~(uintptr_t)0 << (end % MM_WORD_BITS));
+    }
+    return mask;
+}
+
+static inline void mm_bitmap_set(uintptr_t *map, size_t first, size_t end)
+{
+    for (size_t word = first / MM_WORD_BITS; word * MM_WORD_BITS < end; word++) {
+        map[word] |= mm_bitmap_mask(word, first, end);
+    }
+}
+
+static inline void mm_bitmap_clear(uintptr_t *map, size_t first, size_t end)
+{
+    for (size_t word = first / MM_WORD_BITS; word * MM_WORD_BITS < end; word++) {
+        map[word] &= ~mm_bitmap_mask(word, first, end);
+    }
+}
+
+static inline size_t mm_bitmap_count(const uintptr_t *map, size_t first, size_t end)
+{
+    size_t count = 0;
+    for (size_t word = first / MM_WORD_BITS; word * MM_WORD_BITS < end; word++) {
+        count += arch_popcount(map[word] & mm_bitmap_mask(word, first, end));
+    }
+    return count;
+}
+
+static inline bool mm_bitmap_any(const uintptr_t *map, size_t first, size_t end)
+{
+    for (size_t word = first / MM_WORD_BITS; word * MM_WORD_BITS < end; word++) {
+        if (map[word] & mm_bitmap_mask(word, first, end)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Keeps of `word` the bits at which a run of `length` ones begins (0 < length <= MM_WORD_BITS): the
+ * word is and-ed with itself shifted, doubling the run that each remaining bit stands for. */
+static inline uintptr_t mm_word_runs(uintptr_t word, size_t length)
+{
+    for (size_t have = 1; have < length && word != 0;) {
+        size_t step = have < length - have ? have : length - have;
+        word &= word >> step;
+        have += step;
+    }
+    return word;
+}
+
+#endif

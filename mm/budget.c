@@ -1,0 +1,87 @@
+/*
+ * The ledger of frames (see budget.h): one counter, moved by compare-and-swap.
+ */
+#include "mm/budget.h"
+
+#include "mm/arena.h"
+#include "mm/linear.h"
+#include "mm/port.h"
+
+static size_t held;  /* data and metadata, also what is about to be committed */
+static size_t limit; /* 0 = none */
+
+bool mm_budget_take(size_t size)
+{
+    size_t most = __atomic_load_n(&limit, __ATOMIC_RELAXED);
+    size_t tables = most == 0 ? 0 : mm_budget_tables();
+    size_t now = __atomic_load_n(&held, __ATOMIC_RELAXED);
+    do {
+        if (most != 0 && (now + tables > most || size > most - tables - now)) {
+            return false;
+        }
+    } while (!__atomic_compare_exchange_n(&held, &now, now + size, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
+    return true;
+}
+
+void mm_budget_give(size_t size)
+{
+    __atomic_fetch_sub(&held, size, __ATOMIC_RELAXED);
+}
+
+bool mm_budget_allows_tables(uintptr_t base, size_t size)
+{
+    size_t most = __atomic_load_n(&limit, __ATOMIC_RELAXED);
+    const struct sh_port *port = mm_port();
+    if (most == 0 || port == NULL) {
+        return true;
+    }
+    size_t now = mm_budget_held();
+    return now <= most && port->table_cost(base, size) <= most - now;
+}
+
+size_t mm_budget_tables(void)
+{
+    const struct sh_port *port = mm_port();
+    return port == NULL ? 0 : port->table_bytes();
+}
+
+size_t mm_budget_held(void)
+{
+    return __atomic_load_n(&held, __ATOMIC_RELAXED) + mm_budget_tables();
+}
+
+size_t mm_budget_limit(void)
+{
+    return __atomic_load_n(&limit, __ATOMIC_RELAXED);
+}
+
+void mm_budget_set_limit(size_t bytes)
+{
+    __atomic_store_n(&limit, bytes, __ATOMIC_RELAXED);
+}
+
+bool mm_range_is_sane(uintptr_t base, size_t size)
+{
+    uintptr_t last = base + (size - 1);
+    if (base == 0 || last < base || (base | size) & (SH_GRANULE_SIZE - 1)) {
+        return false;
+    }
+    if (MM_ADDRESS_BITS < MM_WORD_BITS && last >> (MM_ADDRESS_BITS % MM_WORD_BITS) != 0) {
+        return false;
+    }
+    for (uintptr_t at = base;; at += SH_GRANULE_SIZE) {
+        if (mm_linear_in_block(at) || mm_bit_test(mm_chunk_of(at)->owned, mm_chunk_page(at))) {
+            return false;
+        }
+        if (last - at < SH_GRANULE_SIZE) {
+            return true;
+        }
+    }
+}
+
+void mm_budget_reset(void)
+{
+    held = 0;
+    limit = 0;
+}

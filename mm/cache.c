@@ -1,0 +1,423 @@
+/*
+ * The CPU's caches: what happens around the fast paths of malloc.c (see cache.h).
+ *
+ * A small span is in one place at a time, and its countdown fires when it has to move:
+ *
+ *       new ──► CURRENT ──(all slots taken)──► FULL ──(first free)──► QUEUED
+ *                  ▲                                                     │  │
+ *                  └──────────────────(refill: first in, first out)──────┘  │
+ *                  ▲                                                        ▼
+ *                  └──── EMPTY (one an entry is kept) ◄────────(last free)──┤
+ *                                                                           ▼
+ *                        pages ◄──(release, at the next need of pages)──── IDLE
+ *
+ * First in, first out gives a queued span time to collect frees before it is allocated from again.
+ * Releasing costs a walk up the summary tree, so sh_free only lists the span; whoever needs pages next
+ * does it.
+ */
+#include "mm/cache.h"
+
+#include "mm/central.h"
+#include "mm/heap.h"
+#include "mm/linear.h"
+#include "mm/report.h"
+
+uintptr_t mm_zero_word;
+struct mm_mode mm_mode;
+unsigned mm_cpus = 1;
+
+struct mm_cpu mm_cpu[SH_MAX_CPUS] = {
+    [0 ... SH_MAX_CPUS - 1] = { .entry = { [0 ... MM_CLASSES - 1] = { .word = &mm_zero_word } } }
+};
+
+void mm_queue_push(struct mm_span **head, struct mm_span **tail, struct mm_span *span)
+{
+    span->next = NULL;
+    span->prev = *tail;
+    if (*tail != NULL) {
+        (*tail)->next = span;
+    } else {
+        *head = span;
+    }
+    *tail = span;
+}
+
+void mm_queue_remove(struct mm_span **head, struct mm_span **tail, struct mm_span *span)
+{
+    *(span->prev != NULL ? &span->prev->next : head) = span->next;
+    *(span->next != NULL ? &span->next->prev : tail) = span->prev;
+    span->next = span->prev = NULL;
+}
+
+/* Credits the frees that the old countdown saw and starts a new one. */
+static void arm(struct mm_cpu *cpu, struct mm_span *span, enum mm_place place, uint32_t countdown)
+{
+    cpu->frees += span->armed - span->countdown;
+    span->place = (uint8_t)place;
+    span->armed = span->countdown = countdown;
+}
+
+/* Lists an empty span for release at the next need of pages. */
+static void idle_push(struct mm_cpu *cpu, struct mm_span *span)
+{
+    arm(cpu, span, MM_PLACE_IDLE, 0);
+    span->next = cpu->idle;
+    cpu->idle = span;
+    cpu->idle_pages += span->page_count;
+}
+
+static struct mm_entry *entry_of(struct mm_cpu *cpu, const struct mm_span *span)
+{
+    return &cpu->entry[span->class];
+}
+
+/* Points the entry at the first word with free slots at or after word `from`; false = none to the end. */
+static bool entry_scan(struct mm_entry *entry, struct mm_span *span, uint32_t from, uint32_t end)
+{
+    for (; from < end; from++) {
+        if (span->free[from] != 0) {
+            entry->word = &span->free[from];
+            entry->base = span->base + from * MM_WORD_BITS * span->size;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void entry_clear(struct mm_entry *entry)
+{
+    entry->word = &mm_zero_word;
+    entry->span = NULL;
+}
+
+static void make_current(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)
+{
+    arm(cpu, span, MM_PLACE_CURRENT, MM_COUNTDOWN_CURRENT);
+    span->owner = cpu;
+    entry->span = span;
+    entry->size = span->size;
+    if (!entry_scan(entry, span, 0, mm_span_words(span))) {
+        mm_corruption("span %x was queued, but has no free slot", span->base);
+        entry_clear(entry);
+    }
+}
+
+/* Moves on inside the current span; false = every slot is taken, and it is current no more. */
+static bool advance(struct mm_cpu *cpu, struct mm_entry *entry)
+{
+    struct mm_span *span = entry->span;
+    uint32_t at = (uint32_t)(entry->word - span->free);
+    if (entry_scan(entry, span, at, mm_span_words(span))) {
+        return true;
+    }
+    /* Words behind were exhausted once: they matter only if something was freed since. */
+    if (span->countdown != span->armed && entry_scan(entry, span, 0, at)) {
+        return true;
+    }
+    arm(cpu, span, MM_PLACE_FULL, 1);
+    entry_clear(entry);
+    return false;
+}
+
+bool mm_cache_refill(struct mm_cpu *cpu, unsigned class)
+{
+    struct mm_entry *entry = &cpu->entry[class];
+    if (entry->span != NULL && advance(cpu, entry)) {
+        return true;
+    }
+    struct mm_span *span = entry->head;
+    if (span != NULL) {
+        mm_queue_remove(&entry->head, &entry->tail, span);
+        entry->queued--;
+    } else if ((span = mm_central_take(class)) == NULL) {
+        span = entry->empty;
+        entry->empty = NULL;
+    }
+    if (span == NULL) {
+        return false;
+    }
+    make_current(cpu, entry, span);
+    return true;
+}
+
+void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span)
+{
+    struct mm_entry *entry = entry_of(cpu, span);
+    if (entry->span == NULL) {
+        make_current(cpu, entry, span);
+        return;
+    }
+    /* A handler was faster: this one is not needed. */
+    span->owner = cpu;
+    idle_push(cpu, span);
+}
+
+static void set_aside(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)
+{
+    if (entry->empty == NULL) {
+        arm(cpu, span, MM_PLACE_EMPTY, 0);
+        entry->empty = span;
+        return;
+    }
+    idle_push(cpu, span);
+}
+
+static void queue_span(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span, uint32_t live)
+{
+    if (mm_cpus > 1 && entry->queued >= MM_QUEUE_LIMIT) {
+        arm(cpu, span, MM_PLACE_CENTRAL, live);
+        mm_central_give(span);
+        return;
+    }
+    arm(cpu, span, MM_PLACE_QUEUED, live);
+    mm_queue_push(&entry->head, &entry->tail, span);
+    entry->queued++;
+}
+
+void mm_cache_event(struct mm_span *span)
+{
+    struct mm_cpu *cpu = mm_cpu_self();
+    struct mm_entry *entry = entry_of(cpu, span);
+    switch ((enum mm_place)span->place) {
+    case MM_PLACE_CURRENT:
+        arm(cpu, span, MM_PLACE_CURRENT, MM_COUNTDOWN_CURRENT);
+        return;
+    case MM_PLACE_FULL:
+        if (span->slots > 1) {
+            queue_span(cpu, entry, span, span->slots - 1u);
+        } else {
+            set_aside(cpu, entry, span);
+        }
+        return;
+    case MM_PLACE_QUEUED:
+        mm_queue_remove(&entry->head, &entry->tail, span);
+        entry->queued--;
+        set_aside(cpu, entry, span);
+        return;
+    case MM_PLACE_CENTRAL:
+        mm_central_remove(span);
+        set_aside(cpu, entry, span);
+        return;
+    case MM_PLACE_NONE:
+    case MM_PLACE_EMPTY:
+    case MM_PLACE_IDLE:
+    default:
+        mm_corruption("span %x: a slot was freed where none is live", span->base);
+        return;
+    }
+}
+
+/* The next idle span of this CPU, out of its list. */
+static struct mm_span *idle_pop(void)
+{
+    arch_flags flags = arch_irq_save();
+    struct mm_cpu *cpu = mm_cpu_self();
+    struct mm_span *span = cpu->idle;
+    if (span != NULL) {
+        cpu->idle = span->next;
+        cpu->idle_pages -= span->page_count;
+    }
+    arch_irq_restore(flags);
+    return span;
+}
+
+bool mm_cache_flush_idle(void)
+{
+    bool some = false;
+    for (struct mm_span *span; (span = idle_pop()) != NULL; some = true) {
+        mm_heap_release(span);
+    }
+    return some;
+}
+
+/* Lists as idle what the entry holds without a live slot. */
+static void entry_flush_empty(struct mm_cpu *cpu, struct mm_entry *entry)
+{
+    struct mm_span *empty = entry->empty, *current = entry->span;
+    if (empty != NULL) {
+        entry->empty = NULL;
+        idle_push(cpu, empty);
+    }
+    if (current != NULL && mm_span_live(current) == 0) {
+        entry_clear(entry);
+        idle_push(cpu, current);
+    }
+}
+
+void mm_cache_flush_empty(void)
+{
+    for (unsigned class = 0; class < MM_CLASSES; class++) {
+        arch_flags flags = arch_irq_save();
+        struct mm_cpu *cpu = mm_cpu_self();
+        entry_flush_empty(cpu, &cpu->entry[class]);
+        arch_irq_restore(flags);
+    }
+    mm_cache_flush_idle();
+}
+
+static void give_to_central(struct mm_cpu *cpu, struct mm_span *span)
+{
+    uint32_t live = mm_span_live(span);
+    arm(cpu, span, live == span->slots ? MM_PLACE_FULL : MM_PLACE_CENTRAL,
+        live == span->slots ? 1 : live);
+    if (live != span->slots) {
+        mm_central_give(span);
+    }
+}
+
+void mm_cache_flush_all(struct mm_cpu *cpu)
+{
+    for (unsigned class = 0; class < MM_CLASSES; class++) {
+        struct mm_entry *entry = &cpu->entry[class];
+        arch_flags flags = arch_irq_save();
+        entry_flush_empty(cpu, entry);
+        struct mm_span *span = entry->span;
+        if (span != NULL) {
+            entry_clear(entry);
+            give_to_central(cpu, span);
+        }
+        while ((span = entry->head) != NULL) {
+            mm_queue_remove(&entry->head, &entry->tail, span);
+            entry->queued--;
+            give_to_central(cpu, span);
+        }
+        arch_irq_restore(flags);
+    }
+    mm_cache_flush_idle();
+}
+
+void mm_cache_disarm(void)
+{
+    for (unsigned cpu = 0; cpu < SH_MAX_CPUS; cpu++) {
+        for (unsigned class = 0; class < MM_CLASSES; class++) {
+            mm_cpu[cpu].entry[class].word = &mm_zero_word;
+        }
+    }
+    /* A bound of 0 sends every free to the slow path.  The page map may be what is corrupt. */
+    uintptr_t next = 0;
+    for (struct mm_arena *arena; (arena = mm_arena_next(next)) != NULL;) {
+        for (size_t i = 0; i < MM_ARENA_PAGES; i++) {
+            struct mm_span *span = arena->spans[i];
+            if (mm_linear_contains(span, sizeof *span)) {
+                span->bound = 0;
+            }
+        }
+        next = arena->base + MM_ARENA_SIZE;
+        if (next == 0) {
+            break;
+        }
+    }
+}
+
+uint32_t mm_cache_uncredited(const struct mm_span *span)
+{
+    return span->armed - span->countdown;
+}
+
+int mm_cache_verify_span(const struct mm_span *span)
+{
+    uint32_t live = mm_span_live(span), countdown = span->countdown;
+    switch ((enum mm_place)span->place) {
+    case MM_PLACE_CURRENT:
+        return span->owner == NULL || entry_of(span->owner, span)->span != span
+                   ? mm_fault_found("span %x says it is current, but no entry has it", span->base)
+                   : 0;
+    case MM_PLACE_FULL:
+        return live != span->slots || countdown != 1
+                   ? mm_fault_found("full span %x: %z of %z slots live, countdown %z", span->base,
+                                    (size_t)live, (size_t)span->slots, (size_t)countdown)
+                   : 0;
+    case MM_PLACE_QUEUED:
+    case MM_PLACE_CENTRAL:
+        return live != countdown || live == span->slots || live == 0
+                   ? mm_fault_found("queued span %x: %z of %z slots live, countdown %z", span->base,
+                                    (size_t)live, (size_t)span->slots, (size_t)countdown)
+                   : 0;
+    case MM_PLACE_EMPTY:
+    case MM_PLACE_IDLE:
+        return live != 0 ? mm_fault_found("empty span %x: %z slots live", span->base, (size_t)live) : 0;
+    case MM_PLACE_NONE:
+    default:
+        return mm_fault_found("small span %x is in no place", span->base);
+    }
+}
+
+static int span_in(const struct mm_span *span, enum mm_place place, unsigned class)
+{
+    if (!mm_linear_contains(span, sizeof *span)) {
+        return mm_fault_found("class %z: a list points outside the metadata", (size_t)class);
+    }
+    if (mm_span_state(span) != MM_SPAN_SMALL || span->class != class || span->place != place ||
+        mm_span_of(span->base) != span) {
+        return mm_fault_found("class %z: span %x is in a list where it does not belong", (size_t)class,
+                              span->base);
+    }
+    return 0;
+}
+
+static int entry_verify(const struct mm_entry *entry, unsigned class)
+{
+    size_t queued = 0;
+    const struct mm_span *prev = NULL;
+    for (const struct mm_span *span = entry->head; span != NULL; prev = span, span = span->next) {
+        int faults = span_in(span, MM_PLACE_QUEUED, class);
+        if (faults == 0 && (span->prev != prev || queued > entry->queued)) {
+            faults = mm_fault_found("class %z: the queue's links are broken at %x", (size_t)class,
+                                    span->base);
+        }
+        if (faults != 0) {
+            return faults;
+        }
+        queued++;
+    }
+    if (queued != entry->queued || entry->tail != prev) {
+        return mm_fault_found("class %z: %z spans queued, %z counted", (size_t)class, queued,
+                              entry->queued);
+    }
+    int faults = entry->empty == NULL ? 0 : span_in(entry->empty, MM_PLACE_EMPTY, class);
+    if (entry->span == NULL) {
+        return faults + (entry->word != &mm_zero_word
+                             ? mm_fault_found("class %z: an entry without a span has a word", (size_t)class)
+                             : 0);
+    }
+    faults += span_in(entry->span, MM_PLACE_CURRENT, class);
+    size_t word = (size_t)(entry->word - entry->span->free);
+    if (faults == 0 && (word >= mm_span_words(entry->span) || entry->size != entry->span->size ||
+                        entry->base != entry->span->base + word * MM_WORD_BITS * entry->size)) {
+        faults = mm_fault_found("class %z: the entry's word is not where its base says", (size_t)class);
+    }
+    return faults;
+}
+
+int mm_cache_verify(void)
+{
+    int faults = mm_zero_word == 0 ? 0 : mm_fault_found("the zero word has bits set");
+    for (unsigned i = 0; i < SH_MAX_CPUS; i++) {
+        for (unsigned class = 0; class < MM_CLASSES; class++) {
+            faults += entry_verify(&mm_cpu[i].entry[class], class);
+        }
+        size_t pages = 0;
+        for (const struct mm_span *span = mm_cpu[i].idle; span != NULL; span = span->next) {
+            if (pages > mm_cpu[i].idle_pages || span_in(span, MM_PLACE_IDLE, span->class) != 0) {
+                return faults + mm_fault_found("CPU %z: the idle list is broken", (size_t)i);
+            }
+            pages += span->page_count;
+        }
+        if (pages != mm_cpu[i].idle_pages) {
+            faults += mm_fault_found("CPU %z: %z idle pages, %z counted", (size_t)i, pages,
+                                     mm_cpu[i].idle_pages);
+        }
+    }
+    return faults;
+}
+
+void mm_cache_reset(void)
+{
+    for (unsigned i = 0; i < SH_MAX_CPUS; i++) {
+        mm_cpu[i] = (struct mm_cpu){ .frees = 0 };
+        for (unsigned class = 0; class < MM_CLASSES; class++) {
+            mm_cpu[i].entry[class].word = &mm_zero_word;
+        }
+    }
+    mm_zero_word = 0;
+}

@@ -1,0 +1,117 @@
+/*
+ * The CPU's caches: one entry a size class, which points at one word of its current span's free bits.
+ * The bits are the allocator: taking the lowest set one is an allocation, setting one is a free.
+ *
+ * Everything here is the owning CPU's, with interrupts masked.
+ */
+#ifndef MM_CACHE_H
+#define MM_CACHE_H
+
+#include "mm/span.h"
+
+/* 32 bytes on 32-bit machines; sh_malloc touches the first three fields. */
+struct mm_entry {
+    uintptr_t *word;     /* free bits to take from; mm_zero_word when there is no span */
+    uintptr_t base;      /* address of slot 0 of that word */
+    size_t size;         /* of a slot */
+    struct mm_span *span;  /* current; its word is `word` */
+    struct mm_span *head, *tail; /* queued spans: first in, first out */
+    struct mm_span *empty; /* the one that is kept */
+    size_t queued;       /* how many are queued */
+};
+
+struct mm_cpu {
+    struct mm_entry entry[MM_CLASSES]; /* of the manual kind */
+    arch_flags flags;                  /* of the code that is in a fast path on this CPU */
+    struct mm_span *idle;              /* empty spans to release at the next need of pages */
+    size_t idle_pages;
+    uint64_t frees;                    /* of small objects, credited at events */
+    uint64_t large_frees;
+};
+
+/* How the heap was started. */
+struct mm_mode {
+    bool started;
+    bool zero;
+    bool demand;
+};
+extern struct mm_mode mm_mode;
+extern unsigned mm_cpus;
+
+extern struct mm_cpu mm_cpu[SH_MAX_CPUS];
+extern uintptr_t mm_zero_word;
+
+/* This CPU's record.  Interrupts are masked. */
+static inline struct mm_cpu *mm_cpu_self(void)
+{
+#if defined(SH_CPU_POINTER)
+    return SH_CPU_POINTER;
+#elif defined(SH_CPU_NUMBER)
+    return &mm_cpu[SH_MAX_CPUS == 1 ? 0 : SH_CPU_NUMBER];
+#else
+    return &mm_cpu[SH_MAX_CPUS == 1 ? 0 : sh_kernel_cpu()];
+#endif
+}
+
+/* The bracket of the fast paths: interrupts masked, and which CPU this is. */
+static inline arch_flags mm_cpu_enter(struct mm_cpu **cpu)
+{
+    if (SH_MAX_CPUS == 1) {
+        *cpu = &mm_cpu[0];
+        return arch_irq_save_at(&mm_cpu[0].flags);
+    }
+    arch_flags flags = arch_irq_save();
+    *cpu = mm_cpu_self();
+    return flags;
+}
+
+static inline void mm_cpu_leave(struct mm_cpu *cpu, arch_flags flags)
+{
+    if (SH_MAX_CPUS == 1) {
+        arch_irq_restore_at(&mm_cpu[0].flags, flags);
+        return;
+    }
+    (void)cpu;
+    arch_irq_restore(flags);
+}
+
+/* Takes a slot of the entry's current word; NULL if that is empty. */
+static inline void *mm_entry_take(struct mm_entry *entry)
+{
+    uintptr_t *word = entry->word, bits = *word;
+    if (MM_UNLIKELY(bits == 0)) {
+        return NULL;
+    }
+    *word = bits & (bits - 1);
+    return (void *)(entry->base + arch_ctz(bits) * entry->size);
+}
+
+/* Finds the entry a word with free slots among the spans at hand; false = a new span is needed. */
+bool mm_cache_refill(struct mm_cpu *cpu, unsigned class);
+/* Gives the entry a span nobody owns. */
+void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span);
+/* The countdown of a span reached 0: it has to move. */
+void mm_cache_event(struct mm_span *span);
+
+/* Releases the empty spans of this CPU; true if there were any.  No lock held. */
+bool mm_cache_flush_idle(void);
+/* Also gives up the kept empty ones and current ones that are wholly free. */
+void mm_cache_flush_empty(void);
+/* All that a CPU has goes to central. */
+void mm_cache_flush_all(struct mm_cpu *cpu);
+
+/* After a corruption: every fast path leads to the slow one. */
+void mm_cache_disarm(void);
+
+/* Frees that are not credited yet: counted while the span went through its countdown. */
+uint32_t mm_cache_uncredited(const struct mm_span *span);
+
+int mm_cache_verify(void);
+int mm_cache_verify_span(const struct mm_span *span);
+void mm_cache_reset(void);
+
+/* Queue of spans, doubly linked. */
+void mm_queue_push(struct mm_span **head, struct mm_span **tail, struct mm_span *span);
+void mm_queue_remove(struct mm_span **head, struct mm_span **tail, struct mm_span *span);
+
+#endif

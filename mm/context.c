@@ -1,0 +1,64 @@
+/*
+ * Contexts (see context.h).  The marks are a list under a lock of the innermost rank.
+ */
+#include "mm/context.h"
+
+#include "mm/cache.h"
+#include "mm/lock.h"
+#include "mm/report.h"
+
+static struct mm_lock lock = MM_LOCK_INIT(MM_RANK_CONSOLE);
+static struct mm_hook_mark *marks;
+
+void mm_hook_enter(struct mm_hook_mark *mark)
+{
+    arch_flags flags = mm_lock(&lock);
+    mark->next = marks;
+    mark->link = &marks;
+    if (marks != NULL) {
+        marks->link = &mark->next;
+    }
+    marks = mark;
+    mm_unlock(&lock, flags);
+}
+
+void mm_hook_leave(struct mm_hook_mark *mark)
+{
+    arch_flags flags = mm_lock(&lock);
+    *mark->link = mark->next;
+    if (mark->next != NULL) {
+        mark->next->link = mark->link;
+    }
+    mm_unlock(&lock, flags);
+}
+
+static bool nested(void)
+{
+    if (__atomic_load_n(&marks, __ATOMIC_RELAXED) == NULL) {
+        return false;
+    }
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    bool found = false;
+    arch_flags flags = mm_lock(&lock);
+    for (const struct mm_hook_mark *mark = marks; mark != NULL; mark = mark->next) {
+        found |= (uintptr_t)mark - here < MM_HOOK_STACK;
+    }
+    mm_unlock(&lock, flags);
+    return found;
+}
+
+enum sh_context mm_context(void)
+{
+    enum sh_context context = mm_hooks.context == NULL ? SH_THREAD : mm_hooks.context();
+    return context == SH_THREAD && nested() ? SH_INTERRUPT : context;
+}
+
+bool mm_may_grow(void)
+{
+    return mm_context() == SH_THREAD;
+}
+
+bool mm_may_flush(void)
+{
+    return mm_context() == SH_THREAD && (mm_cpus == 1 || arch_irq_enabled());
+}

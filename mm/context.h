@@ -1,0 +1,29 @@
+/*
+ * Where the running code is: the host kernel's `context` hook, and whether it runs inside one of the
+ * heap's own calls of the port.
+ *
+ * A hook that calls sh_malloc must not wait for the growth that it is itself part of; it acts as from an
+ * interrupt.  Each call of the port is marked by a record on the caller's stack, and a call is nested if
+ * its stack pointer lies a little below a mark: a preempting thread has another stack and may wait.
+ */
+#ifndef MM_CONTEXT_H
+#define MM_CONTEXT_H
+
+#include "mm/config.h"
+
+struct mm_hook_mark {
+    struct mm_hook_mark *next, **link;
+};
+
+void mm_hook_enter(struct mm_hook_mark *mark);
+void mm_hook_leave(struct mm_hook_mark *mark);
+
+enum sh_context mm_context(void);
+
+/* SH_THREAD: the port may be called, and others waited for. */
+bool mm_may_grow(void);
+
+/* SH_THREAD, and a shootdown could be answered: one CPU, or interrupts on. */
+bool mm_may_flush(void);
+
+#endif

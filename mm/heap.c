@@ -1,0 +1,523 @@
+/*
+ * Page runs: allocation with growth and commit, spans over them, kept runs, give-back (see heap.h).
+ *
+ * 1. Lock.  The heap lock guards the page allocator, the counters and the kept runs.  It is never held
+ *    across a call of the port: a run is taken under it, its granules are marked busy, the port commits
+ *    with the lock released, and the result is joined under it again.  Whoever needs a granule that is
+ *    busy waits.  A run that is being given back is taken meanwhile, so nobody can be handed it.
+ *
+ * 2. Commit.  What is committed and counted is always whole granules.  Failure frees the run; nothing
+ *    else has changed.
+ *
+ * 3. Kept runs.  A large object's run of up to MM_RUN_CACHE_LIMIT bytes keeps its descriptor and page
+ *    map when it is freed, four a size step and four steps an octave, so that the next large object of
+ *    about its size costs two list operations.  They are taken from the page allocator's point of view,
+ *    count as free, and go back to it when pages run short, at a trim, and when they exceed their share.
+ */
+#include "mm/heap.h"
+
+#include "mm/budget.h"
+#include "mm/cache.h"
+#include "mm/context.h"
+#include "mm/grow.h"
+#include "mm/linear.h"
+#include "mm/lock.h"
+#include "mm/pages.h"
+#include "mm/report.h"
+
+#define KEPT_OCTAVES 9 /* runs of 1 … 511 pages */
+#define KEPT_STEPS (KEPT_OCTAVES * 4)
+#define KEPT_EACH 4
+
+struct mm_heap_counts mm_heap_counts;
+struct mm_lock mm_heap_lock = MM_LOCK_INIT(MM_RANK_HEAP);
+void (*mm_heap_released_probe)(uintptr_t base, size_t count);
+
+static struct mm_span *kept[KEPT_STEPS][KEPT_EACH];
+
+/* Takes back what is cheap to take back before growth or NULL; true = something came. */
+static bool recover(void)
+{
+    bool some = mm_cache_flush_idle();
+    return mm_heap_flush_kept() || some;
+}
+
+static bool port_commit(uintptr_t base, size_t size)
+{
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    bool ok = sh_arch_commit(base, size);
+    mm_hook_leave(&mark);
+    return ok;
+}
+
+/* Room for `size` bytes more under the limit, by giving idle frames back if need be. */
+static bool afford(size_t size)
+{
+    if (mm_budget_take(size)) {
+        return true;
+    }
+    if (!mm_may_flush() || size > mm_budget_limit()) {
+        return false;
+    }
+    recover();
+    mm_heap_scavenge(0);
+    return mm_budget_take(size);
+}
+
+/* Marks the granules of a run busy once nobody else commits them; the released pages among them. */
+static size_t begin_commit(uintptr_t base, size_t count, bool *refused)
+{
+    bool may_grow = mm_may_grow();
+    for (;;) {
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        bool busy = mm_pages_busy(base, count);
+        size_t released = mm_pages_released(base, count);
+        if (!busy && released != 0 && may_grow) {
+            mm_pages_set_busy(base, count, true);
+        }
+        mm_unlock(&mm_heap_lock, flags);
+        *refused = (busy || released != 0) && !may_grow;
+        if (!busy || *refused) {
+            return released;
+        }
+        arch_pause();
+    }
+}
+
+static void end_commit(uintptr_t base, size_t count, size_t committed)
+{
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    mm_pages_set_busy(base, count, false);
+    if (committed != 0) {
+        mm_pages_set_released(base, count, false);
+        mm_heap_counts.released -= committed;
+    }
+    mm_unlock(&mm_heap_lock, flags);
+}
+
+static bool try_commit(uintptr_t base, size_t count)
+{
+    bool refused;
+    size_t released = begin_commit(base, count, &refused);
+    if (refused || released == 0) {
+        return !refused;
+    }
+    size_t bytes = released << MM_PAGE_SHIFT;
+    bool ok = afford(bytes);
+    if (ok && !port_commit(base, count << MM_PAGE_SHIFT)) {
+        mm_budget_give(bytes);
+        ok = false;
+    }
+    end_commit(base, count, ok ? released : 0);
+    return ok;
+}
+
+bool mm_heap_commit(uintptr_t base, size_t count)
+{
+    uintptr_t start = mm_align_down(base, SH_GRANULE_SIZE);
+    uintptr_t last = base + ((count << MM_PAGE_SHIFT) - 1);
+    size_t pages = ((last | (SH_GRANULE_SIZE - 1)) - start + 1) >> MM_PAGE_SHIFT;
+    while (!try_commit(start, pages)) {
+        if (!mm_may_grow() || mm_hooks.reclaim == NULL || !mm_hooks.reclaim(pages << MM_PAGE_SHIFT)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A free run, from what is there or from growth. */
+static uintptr_t take_run(size_t count, size_t align, size_t *released)
+{
+    bool may_grow = mm_may_grow(), recovered = false;
+    for (;;) {
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        uintptr_t base = mm_dead() ? 0 : mm_pages_alloc(count, align);
+        if (base != 0) {
+            *released = mm_pages_released(base, count);
+            mm_heap_counts.spans += count;
+        }
+        mm_unlock(&mm_heap_lock, flags);
+        if (base != 0 || mm_dead()) {
+            return base;
+        }
+        if (!recovered) {
+            recovered = true;
+            if (recover()) {
+                continue;
+            }
+        }
+        if (!may_grow || count > SIZE_MAX - align || mm_grow(count + align - 1) != MM_GROWTH_DONE) {
+            return 0;
+        }
+    }
+}
+
+static void return_run(uintptr_t base, size_t count)
+{
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    mm_heap_counts.spans -= count;
+    mm_pages_free(base, count);
+    mm_unlock(&mm_heap_lock, flags);
+}
+
+uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool *fresh)
+{
+    if (count == 0 || count > SIZE_MAX >> (MM_PAGE_SHIFT + 1)) {
+        return 0;
+    }
+    size_t released = 0;
+    uintptr_t base = take_run(count, align, &released);
+    if (base == 0) {
+        return 0;
+    }
+    *fresh = released == count;
+    if (commit == MM_COMMIT_NOW && !mm_heap_commit(base, count)) {
+        return_run(base, count);
+        return 0;
+    }
+    return base;
+}
+
+void mm_heap_free(uintptr_t base, size_t count)
+{
+    return_run(base, count);
+    if (mm_heap_released_probe != NULL) {
+        mm_heap_released_probe(base, count);
+    }
+}
+
+bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit commit)
+{
+    uintptr_t end = base + (count << MM_PAGE_SHIFT);
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    bool ok = mm_pages_alloc_at(end, extra);
+    if (ok) {
+        mm_heap_counts.spans += extra;
+    }
+    mm_unlock(&mm_heap_lock, flags);
+    if (ok && commit == MM_COMMIT_NOW && !mm_heap_commit(end, extra)) {
+        return_run(end, extra);
+        ok = false;
+    }
+    return ok;
+}
+
+struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind)
+{
+    const struct mm_class *info = &mm_class[class];
+    struct mm_span *span = mm_span_obtain(info->slots, mm_may_grow());
+    if (span == NULL) {
+        return NULL;
+    }
+    bool fresh;
+    uintptr_t base =
+        mm_heap_alloc(info->pages, 1, mm_mode.demand ? MM_COMMIT_LATER : MM_COMMIT_NOW, &fresh);
+    if (base == 0) {
+        mm_span_recycle(span);
+        return NULL;
+    }
+    mm_span_open_small(span, base, class, kind);
+    return span;
+}
+
+/* Four steps an octave: the two bits below the highest. */
+static unsigned kept_step(size_t pages)
+{
+    unsigned top = (unsigned)MM_WORD_BITS - 1 - arch_clz(pages);
+    return top < 2 ? (unsigned)pages : top * 4 + (unsigned)(pages >> (top - 2) & 3);
+}
+
+static struct mm_span *kept_take(unsigned step, size_t pages)
+{
+    for (unsigned i = 0; i < KEPT_EACH; i++) {
+        struct mm_span *span = kept[step][i];
+        if (span != NULL && span->page_count >= pages) {
+            kept[step][i] = NULL;
+            mm_heap_counts.kept -= span->page_count;
+            return span;
+        }
+    }
+    return NULL;
+}
+
+/* A kept run of at least `pages`, and at most a quarter more; in use when it returns. */
+static struct mm_span *kept_get(size_t pages)
+{
+    if (pages > MM_RUN_CACHE_LIMIT >> MM_PAGE_SHIFT) {
+        return NULL;
+    }
+    unsigned step = kept_step(pages);
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    struct mm_span *span = kept_take(step, pages);
+    if (span == NULL && step + 1 < KEPT_STEPS) {
+        span = kept_take(step + 1, pages);
+    }
+    if (span != NULL) {
+        span->flags = 0;
+        span->free[0] = 0;
+        mm_span_set_state(span, MM_SPAN_LARGE);
+    }
+    mm_unlock(&mm_heap_lock, flags);
+    return span;
+}
+
+static bool kept_put(struct mm_span *span)
+{
+    size_t pages = span->page_count;
+    if (pages > MM_RUN_CACHE_LIMIT >> MM_PAGE_SHIFT) {
+        return false;
+    }
+    struct mm_span **step = kept[kept_step(pages)];
+    bool ok = false;
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    if (mm_heap_counts.kept + pages <= mm_heap_counts.spans >> MM_RUN_CACHE_SHARE) {
+        for (unsigned i = 0; i < KEPT_EACH && !ok; i++) {
+            if (step[i] == NULL) {
+                step[i] = span;
+                mm_heap_counts.kept += pages;
+                ok = true;
+            }
+        }
+    }
+    mm_unlock(&mm_heap_lock, flags);
+    return ok;
+}
+
+struct mm_span *mm_heap_span_large(size_t page_count, size_t align, enum mm_span_state state)
+{
+    bool kept_run = state == MM_SPAN_LARGE && align == 1 && !mm_mode.demand;
+    struct mm_span *span = kept_run ? kept_get(page_count) : NULL;
+    if (span != NULL) {
+        return span;
+    }
+    span = mm_span_obtain(1, mm_may_grow());
+    if (span == NULL) {
+        return NULL;
+    }
+    bool fresh, later = mm_mode.demand && state == MM_SPAN_LARGE;
+    uintptr_t base =
+        mm_heap_alloc(page_count, align, later ? MM_COMMIT_LATER : MM_COMMIT_NOW, &fresh);
+    if (base == 0) {
+        mm_span_recycle(span);
+        return NULL;
+    }
+    mm_span_open_large(span, base, page_count, state);
+    span->flags = fresh ? MM_SPAN_FRESH : 0;
+    return span;
+}
+
+void mm_heap_release(struct mm_span *span)
+{
+    uintptr_t base = span->base;
+    size_t count = span->page_count;
+    mm_span_close(span);
+    mm_span_recycle(span);
+    mm_heap_free(base, count);
+}
+
+void mm_heap_retire(struct mm_span *span)
+{
+    if (mm_mode.demand || !kept_put(span)) {
+        mm_heap_release(span);
+    }
+}
+
+bool mm_heap_flush_kept(void)
+{
+    bool some = false;
+    for (unsigned step = 0; step < KEPT_STEPS; step++) {
+        for (;;) {
+            arch_flags flags = mm_lock(&mm_heap_lock);
+            struct mm_span *span = kept_take(step, 1);
+            mm_unlock(&mm_heap_lock, flags);
+            if (span == NULL) {
+                break;
+            }
+            mm_heap_release(span);
+            some = true;
+        }
+    }
+    return some;
+}
+
+size_t mm_heap_idle_bytes(void)
+{
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    size_t free = mm_pages_count_free(), released = 0;
+    uintptr_t next = 0;
+    for (struct mm_arena *arena; (arena = mm_arena_next(next)) != NULL;) {
+        for (size_t i = 0; i < MM_ARENA_CHUNKS; i++) {
+            for (size_t w = 0; w < MM_CHUNK_PAGES / MM_WORD_BITS; w++) {
+                released += arch_popcount(arena->chunks[i].released[w] & ~arena->chunks[i].taken[w]);
+            }
+        }
+        next = arena->base + MM_ARENA_SIZE;
+        if (next == 0) {
+            break;
+        }
+    }
+    mm_unlock(&mm_heap_lock, flags);
+    return (free - released) << MM_PAGE_SHIFT;
+}
+
+/* One idle run, taken while the port works on it.  Returns the pages given back. */
+static size_t scavenge_run(uintptr_t *below, size_t most)
+{
+    uintptr_t base = 0;
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    size_t count = mm_pages_idle(*below, most, &base);
+    size_t committed = count == 0 ? 0 : count - mm_pages_released(base, count);
+    if (count != 0) {
+        mm_pages_alloc_at(base, count);
+    }
+    mm_unlock(&mm_heap_lock, flags);
+    if (count == 0) {
+        return 0;
+    }
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    sh_arch_decommit(base, count << MM_PAGE_SHIFT);
+    mm_hook_leave(&mark);
+    mm_budget_give(committed << MM_PAGE_SHIFT);
+    flags = mm_lock(&mm_heap_lock);
+    mm_pages_set_released(base, count, true);
+    mm_heap_counts.released += committed;
+    mm_pages_free(base, count);
+    mm_unlock(&mm_heap_lock, flags);
+    *below = base - 1;
+    return committed;
+}
+
+size_t mm_heap_scavenge(size_t keep)
+{
+    size_t idle = mm_heap_idle_bytes() >> MM_PAGE_SHIFT, done = 0;
+    size_t keep_pages = keep >> MM_PAGE_SHIFT;
+    uintptr_t below = UINTPTR_MAX;
+    while (idle - done > keep_pages) {
+        size_t most = mm_align_up(idle - done - keep_pages, MM_GRANULE_PAGES);
+        size_t committed = scavenge_run(&below, most);
+        if (committed == 0) {
+            break;
+        }
+        done = done + committed > idle ? idle : done + committed;
+    }
+    return done << MM_PAGE_SHIFT;
+}
+
+void mm_heap_unreserve(void)
+{
+    mm_grow_release();
+    mm_linear_release();
+}
+
+/* What one chunk's maps and page map say about its pages, against each other. */
+struct recount {
+    size_t owned, taken, released, faults;
+};
+
+static void recount_chunk(const struct mm_chunk *chunk, uintptr_t base, struct recount *sum)
+{
+    for (size_t page = 0; page < MM_CHUNK_PAGES; page++) {
+        uintptr_t at = base + (page << MM_PAGE_SHIFT);
+        bool owned = mm_bit_test(chunk->owned, page), taken = mm_bit_test(chunk->taken, page);
+        bool released = mm_bit_test(chunk->released, page);
+        sum->owned += owned;
+        sum->taken += owned && taken;
+        sum->released += released;
+        const struct mm_span *span = mm_span_of(at);
+        if (span == &mm_span_dummy) {
+            continue;
+        }
+        if (!owned || !taken) {
+            sum->faults += (size_t)mm_fault_found("page %x is free, but the page map names a span", at);
+        } else if (!mm_linear_contains(span, sizeof *span)) {
+            sum->faults += (size_t)mm_fault_found("page %x: page map points outside the metadata", at);
+        } else if (at - span->base >= mm_span_bytes(span)) {
+            sum->faults += (size_t)mm_fault_found("page %x is not in the span that its page map names", at);
+        } else if (released && !mm_mode.demand) {
+            sum->faults += (size_t)mm_fault_found("page %x is in a span, but released", at);
+        }
+    }
+}
+
+/* The page tables behind a chunk's pages. */
+static int states_verify(const struct mm_chunk *chunk, uintptr_t base)
+{
+    for (size_t page = 0; page < MM_CHUNK_PAGES; page++) {
+        if (!mm_bit_test(chunk->owned, page)) {
+            continue;
+        }
+        enum sh_state wanted = mm_bit_test(chunk->released, page) ? SH_PREPARED : SH_READY;
+        for (size_t part = 0; part < SH_PAGE_SIZE; part += SH_ARCH_PAGE_SIZE) {
+            uintptr_t at = base + (page << MM_PAGE_SHIFT) + part;
+            enum sh_state state = sh_arch_state(at);
+            if (state != wanted) {
+                return mm_fault_found("page %x is in state %z, not %z", at, (size_t)state,
+                                      (size_t)wanted);
+            }
+        }
+    }
+    return 0;
+}
+
+static int kept_verify(void)
+{
+    size_t pages = 0;
+    int faults = 0;
+    for (unsigned i = 0; i < KEPT_STEPS * KEPT_EACH; i++) {
+        const struct mm_span *span = kept[i / KEPT_EACH][i % KEPT_EACH];
+        if (span == NULL) {
+            continue;
+        }
+        if (!mm_linear_contains(span, sizeof *span) || mm_span_state(span) != MM_SPAN_DEAD ||
+            mm_span_of(span->base) != span || kept_step(span->page_count) != i / KEPT_EACH) {
+            faults += mm_fault_found("kept run %z is not a dead span of its step", (size_t)i);
+            continue;
+        }
+        pages += span->page_count;
+    }
+    if (pages != mm_heap_counts.kept) {
+        faults += mm_fault_found("kept runs: %z pages, %z counted", pages, mm_heap_counts.kept);
+    }
+    return faults;
+}
+
+int mm_heap_verify(void)
+{
+    struct recount sum = { 0 };
+    int faults = kept_verify();
+    uintptr_t next = 0;
+    for (struct mm_arena *arena; (arena = mm_arena_next(next)) != NULL;) {
+        for (size_t i = 0; i < MM_ARENA_CHUNKS; i++) {
+            uintptr_t base = arena->base + (i << MM_CHUNK_SHIFT);
+            recount_chunk(&arena->chunks[i], base, &sum);
+            faults += states_verify(&arena->chunks[i], base);
+        }
+        next = arena->base + MM_ARENA_SIZE;
+        if (next == 0) {
+            break;
+        }
+    }
+    faults += (int)sum.faults;
+    if (sum.owned != mm_heap_counts.owned || sum.released != mm_heap_counts.released ||
+        sum.taken != mm_heap_counts.spans) {
+        faults += mm_fault_found("heap pages: %z owned, %z in spans, %z released; counted %z, %z, %z",
+                                 sum.owned, sum.taken, sum.released, mm_heap_counts.owned,
+                                 mm_heap_counts.spans, mm_heap_counts.released);
+    }
+    size_t held = ((sum.owned - sum.released) << MM_PAGE_SHIFT) + mm_linear_bytes() + mm_budget_tables();
+    if (held != mm_budget_held()) {
+        faults += mm_fault_found("frames: %z bytes held, %z counted", held, mm_budget_held());
+    }
+    return faults;
+}
+
+void mm_heap_reset(void)
+{
+    mm_heap_counts = (struct mm_heap_counts){ 0 };
+    for (unsigned i = 0; i < KEPT_STEPS * KEPT_EACH; i++) {
+        kept[i / KEPT_EACH][i % KEPT_EACH] = NULL;
+    }
+    mm_heap_released_probe = NULL;
+}

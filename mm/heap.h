@@ -1,0 +1,64 @@
+/*
+ * The heap of page runs: growth, commit, and the runs that spans are made of.
+ */
+#ifndef MM_HEAP_H
+#define MM_HEAP_H
+
+#include "mm/span.h"
+
+/* Counted in pages, under the heap lock. */
+struct mm_heap_counts {
+    size_t owned;         /* given to the page allocator, less faulted */
+    size_t released;      /* of those, without a frame */
+    size_t spans;         /* in spans of any state and in kept runs */
+    size_t kept;          /* in kept runs */
+    size_t faulted;
+};
+extern struct mm_heap_counts mm_heap_counts;
+extern struct mm_lock mm_heap_lock;
+
+enum mm_commit {
+    MM_COMMIT_NOW,
+    MM_COMMIT_LATER /* demand mode: the pages may stay Prepared */
+};
+
+/* A run of `count` pages aligned to `align` pages, in no span yet, committed as asked; 0 = none.
+ * `fresh`: every page of it reads as zero.  No lock held. */
+uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool *fresh);
+
+/* Gives a run back that is in no span any more. */
+void mm_heap_free(uintptr_t base, size_t count);
+
+/* Takes the `extra` pages behind a run, if they are free. */
+bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit commit);
+
+/* Commits the granules under a run that the caller owns.  false = no frames. */
+bool mm_heap_commit(uintptr_t base, size_t count);
+
+/* A small span: descriptor, run, bits, page map; in use when it returns.  NULL = exhausted. */
+struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind);
+/* A large object or a page run. */
+struct mm_span *mm_heap_span_large(size_t page_count, size_t align, enum mm_span_state state);
+/* Releases a span: nothing of it is touched after this.  The last act of whoever emptied it. */
+void mm_heap_release(struct mm_span *span);
+/* As release, for a large span whose state is dead already: its run may be kept for the next one. */
+void mm_heap_retire(struct mm_span *span);
+
+/* Gives kept runs to the page allocator; true if there were any. */
+bool mm_heap_flush_kept(void);
+
+/* Gives idle granules back, from the highest address down, until at most `keep` bytes are committed and
+ * free; bytes given back.  SH_THREAD, no lock. */
+size_t mm_heap_scavenge(size_t keep);
+/* Committed bytes in no span. */
+size_t mm_heap_idle_bytes(void);
+
+/* Called for tests just after a span's pages went back, with no lock held; NULL = none. */
+extern void (*mm_heap_released_probe)(uintptr_t base, size_t count);
+
+/* Releases every reservation: a shutdown without a port that can detach. */
+void mm_heap_unreserve(void);
+int mm_heap_verify(void);
+void mm_heap_reset(void);
+
+#endif

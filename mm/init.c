@@ -1,0 +1,148 @@
+/*
+ * sh_init, sh_shutdown, sh_verify, and what belongs to a CPU coming and going.
+ */
+#include "mm/budget.h"
+#include "mm/cache.h"
+#include "mm/central.h"
+#include "mm/context.h"
+#include "mm/grow.h"
+#include "mm/heap.h"
+#include "mm/linear.h"
+#include "mm/lock.h"
+#include "mm/memory.h"
+#include "mm/pages.h"
+#include "mm/port.h"
+#include "mm/report.h"
+
+/* What this build cannot honour. */
+static int config_check(const struct sh_config *config)
+{
+    if (config->cpus > 1 || config->tier != 0 || config->guard_sample != 0 || config->quarantine != 0 ||
+        config->interrupt_reserve != 0) {
+        return SH_E_CONFIG;
+    }
+    return SH_OK;
+}
+
+int sh_init(const struct sh_config *given)
+{
+    struct sh_config config;
+    memset(&config, 0, sizeof config);
+    if (mm_mode.started) {
+        return SH_E_STATE;
+    }
+    if (given != NULL) {
+        if (given->size < sizeof given->size || given->size > sizeof config) {
+            return SH_E_INVALID;
+        }
+        memcpy(&config, given, given->size);
+    }
+    int result = config_check(&config);
+    if (result != SH_OK) {
+        return result;
+    }
+    if (config.hooks != NULL) {
+        mm_hooks = *config.hooks;
+    }
+    if (mm_port() != NULL) {
+        result = mm_port()->attach(&mm_hooks, config.cpus == 0 ? 1 : config.cpus);
+        if (result != SH_OK) {
+            mm_report_reset();
+            return result;
+        }
+    }
+    mm_mode.zero = config.zero;
+    mm_mode.demand = config.demand;
+    mm_cpus = config.cpus == 0 ? 1 : config.cpus;
+    mm_budget_set_limit(config.limit);
+    __atomic_store_n(&mm_mode.started, true, __ATOMIC_RELEASE);
+    return SH_OK;
+}
+
+int sh_shutdown(void)
+{
+    if (!mm_mode.started) {
+        return SH_E_STATE;
+    }
+    /* Queries from inside the port's hooks say no from here on. */
+    mm_mode.started = false;
+    if (mm_port() != NULL) {
+        int result = mm_port()->detach();
+        if (result != SH_OK) {
+            mm_mode.started = true;
+            return result;
+        }
+    } else {
+        mm_heap_unreserve();
+    }
+    mm_mode = (struct mm_mode){ false, false, false };
+    mm_cpus = 1;
+    mm_arena_reset();
+    mm_cache_reset();
+    mm_central_reset();
+    mm_heap_reset();
+    mm_grow_reset();
+    mm_pages_reset();
+    mm_span_reset();
+    mm_linear_reset();
+    mm_budget_reset();
+    mm_report_reset();
+    return SH_OK;
+}
+
+static int spans_verify(void)
+{
+    int faults = 0;
+    uintptr_t at = 0;
+    for (struct mm_span *span; (span = mm_span_next(&at)) != NULL;) {
+        faults += mm_span_verify(span);
+        if (at == 0) {
+            break;
+        }
+    }
+    return faults;
+}
+
+int sh_verify(void)
+{
+    if (!mm_mode.started) {
+        return 0;
+    }
+    /* Later structures are reached through earlier ones: stop where the way is broken. */
+    int (*const checks[])(void) = { mm_arena_verify, mm_linear_verify,  mm_pages_verify,
+                                    mm_heap_verify,  spans_verify,      mm_cache_verify,
+                                    mm_central_verify, mm_grow_verify };
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
+        int faults = checks[i]();
+        if (faults != 0) {
+            return faults;
+        }
+    }
+    return 0;
+}
+
+int sh_cpu_offline(unsigned cpu)
+{
+    if (!mm_mode.started) {
+        return SH_E_STATE;
+    }
+    if (cpu >= mm_cpus) {
+        return SH_E_RANGE;
+    }
+    mm_cache_flush_all(&mm_cpu[cpu]);
+    return SH_OK;
+}
+
+void *sh_cpu_area(unsigned cpu)
+{
+    return cpu < SH_MAX_CPUS ? &mm_cpu[cpu] : NULL;
+}
+
+const char *sh_error_name(int error)
+{
+    static const char *const names[] = { "SH_OK",      "SH_E_INVALID", "SH_E_NOMEM", "SH_E_OVERLAP",
+                                         "SH_E_RANGE", "SH_E_FULL",    "SH_E_STATE", "SH_E_CONFIG",
+                                         "SH_E_HOOK",  "SH_E_PAGING",  "SH_E_BUSY" };
+    unsigned index = 0u - (unsigned)error;
+    return index < sizeof names / sizeof names[0] ? names[index] : "unknown error";
+}

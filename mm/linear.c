@@ -1,0 +1,353 @@
+/*
+ * The linear allocator (see linear.h).
+ *
+ * Its lock guards the fields of `current` and the list of blocks.  The port is called with the lock
+ * released and `growing` set: others wait for it, or take NULL where they may not wait.  Memory above
+ * `committed` is never touched, so a failure half-way leaves nothing behind.
+ */
+#include "mm/linear.h"
+
+#include "mm/budget.h"
+#include "mm/context.h"
+#include "mm/lock.h"
+#include "mm/report.h"
+
+/* At the start of every block. */
+struct block {
+    struct block *next;
+    uintptr_t used;      /* end of what was handed out; for blocks that are not current */
+    uintptr_t committed; /* likewise */
+    size_t size;         /* as reserved */
+};
+
+static struct mm_lock lock = MM_LOCK_INIT(MM_RANK_META);
+static struct block *blocks;  /* the first is current */
+static uintptr_t next;        /* first free byte of the current block */
+static uintptr_t committed;   /* end of its committed part */
+static uintptr_t last;        /* its last byte */
+static size_t total_committed;
+static bool growing;
+static unsigned refusals;
+/* Address space that is reserved, and perhaps mapped, for blocks to come: taken from the end. */
+#define SPARES 8
+static struct spare {
+    uintptr_t base;
+    size_t size;
+    bool mapped;
+} spares[SPARES];
+static unsigned spare_count;
+
+/* All of these run unlocked, with `growing` ours. */
+static bool commit_piece(uintptr_t base, size_t size)
+{
+    if (!mm_budget_take(size)) {
+        return false;
+    }
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    bool ok = sh_arch_commit(base, size);
+    mm_hook_leave(&mark);
+    if (!ok) {
+        mm_budget_give(size);
+    }
+    return ok;
+}
+
+static uintptr_t reserve_block(size_t *size)
+{
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    uintptr_t base = 0;
+    for (; *size >= SH_GRANULE_SIZE; *size >>= 1) {
+        base = sh_arch_reserve(0, *size, *size);
+        if (base == 0 && *size > SH_GRANULE_SIZE) {
+            base = sh_arch_reserve(0, *size, SH_GRANULE_SIZE);
+        }
+        if (base != 0) {
+            break;
+        }
+    }
+    mm_hook_leave(&mark);
+    return base;
+}
+
+static void release_block(uintptr_t base, size_t size)
+{
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    sh_arch_release(base, size);
+    mm_hook_leave(&mark);
+}
+
+static bool map_block(uintptr_t base, size_t size)
+{
+    if (!mm_budget_allows_tables(base, size)) {
+        return false;
+    }
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    bool ok = sh_arch_map(base, size);
+    mm_hook_leave(&mark);
+    return ok;
+}
+
+/* Reserves address space for one more block. */
+static bool spare_add(size_t wished)
+{
+    size_t size = SH_GRANULE_SIZE;
+    while (size < wished) {
+        size <<= 1;
+    }
+    uintptr_t base = spare_count == SPARES ? 0 : reserve_block(&size);
+    if (base == 0) {
+        refusals++;
+        return false;
+    }
+    if (!mm_range_is_sane(base, size)) {
+        mm_log("reserve gave %x+%x: not aligned, wrapping, or taken already", base, (uintptr_t)size);
+        release_block(base, size);
+        return false;
+    }
+    spares[spare_count++] = (struct spare){ base, size, false };
+    return true;
+}
+
+/* A new current block with its first granule committed.  On failure the address space stays spare. */
+static bool block_add(size_t wished)
+{
+    if (spare_count == 0 && !spare_add(wished)) {
+        return false;
+    }
+    struct spare *spare = &spares[spare_count - 1];
+    spare->mapped = spare->mapped || map_block(spare->base, spare->size);
+    if (!spare->mapped || !commit_piece(spare->base, SH_GRANULE_SIZE)) {
+        return false;
+    }
+    struct block *block = (struct block *)spare->base;
+    arch_flags flags = mm_lock(&lock);
+    if (blocks != NULL) {
+        blocks->used = next;
+        blocks->committed = committed;
+    }
+    block->next = blocks;
+    block->size = spare->size;
+    next = spare->base + sizeof *block;
+    committed = spare->base + SH_GRANULE_SIZE;
+    last = spare->base + (spare->size - 1);
+    total_committed += SH_GRANULE_SIZE;
+    spare_count--;
+    __atomic_store_n(&blocks, block, __ATOMIC_RELEASE);
+    mm_unlock(&lock, flags);
+    return true;
+}
+
+/* Commits so much more of the current block that `need` bytes end within it. */
+static bool block_extend(uintptr_t end)
+{
+    size_t size = mm_align_up(end - committed, SH_GRANULE_SIZE);
+    if (!commit_piece(committed, size)) {
+        return false;
+    }
+    arch_flags flags = mm_lock(&lock);
+    committed += size;
+    total_committed += size;
+    mm_unlock(&lock, flags);
+    return true;
+}
+
+static bool fits_block(uintptr_t start, size_t size)
+{
+    return blocks != NULL && start >= next && start <= last && size - 1 <= last - start;
+}
+
+static bool grow(uintptr_t start, size_t size)
+{
+    if (fits_block(start, size)) {
+        return block_extend(start + size);
+    }
+    size_t least = mm_align_up(size + sizeof(struct block) + sizeof(void *), SH_GRANULE_SIZE);
+    size_t wished = least > MM_META_BLOCK ? least : MM_META_BLOCK;
+    /* The block may have been halved to less than this request needs: then it is refused, and the small
+     * block stays for smaller requests. */
+    return block_add(wished);
+}
+
+static bool fits_committed(uintptr_t start, size_t size)
+{
+    return fits_block(start, size) && start + (size - 1) < committed;
+}
+
+void *mm_linear_alloc(size_t size, size_t align, bool may_grow)
+{
+    bool added = false;
+    arch_flags flags = mm_lock(&lock);
+    for (;;) {
+        uintptr_t start = mm_align_up(next, align);
+        if (fits_committed(start, size)) {
+            next = start + size;
+            mm_unlock(&lock, flags);
+            return (void *)start;
+        }
+        bool wait = growing, give_up = !may_grow || (added && !fits_block(start, size));
+        growing |= !wait && !give_up;
+        mm_unlock(&lock, flags);
+        if (give_up) {
+            return NULL;
+        }
+        if (wait) {
+            arch_pause();
+        } else {
+            added = !fits_block(start, size);
+            bool ok = grow(start, size);
+            __atomic_store_n(&growing, false, __ATOMIC_RELEASE);
+            if (!ok) {
+                return NULL;
+            }
+        }
+        flags = mm_lock(&lock);
+    }
+}
+
+/* Address space that is ours and not handed out. */
+static size_t room(void)
+{
+    size_t bytes = blocks == NULL ? 0 : last - next;
+    for (unsigned i = 0; i < spare_count; i++) {
+        bytes += spares[i].size;
+    }
+    return bytes;
+}
+
+bool mm_linear_ensure_room(size_t bytes)
+{
+    arch_flags flags = mm_lock(&lock);
+    while (growing && room() < bytes) {
+        mm_unlock(&lock, flags);
+        arch_pause();
+        flags = mm_lock(&lock);
+    }
+    bool enough = room() >= bytes;
+    growing |= !enough;
+    mm_unlock(&lock, flags);
+    if (enough) {
+        return true;
+    }
+    bool ok = spare_add(bytes > MM_META_BLOCK ? MM_META_BLOCK : bytes);
+    __atomic_store_n(&growing, false, __ATOMIC_RELEASE);
+    return ok;
+}
+
+unsigned mm_linear_refusals(void)
+{
+    return refusals;
+}
+
+bool mm_linear_contains(const void *pointer, size_t size)
+{
+    uintptr_t start = (uintptr_t)pointer;
+    const struct block *block = __atomic_load_n(&blocks, __ATOMIC_ACQUIRE);
+    for (bool current = true; block != NULL; block = block->next, current = false) {
+        uintptr_t end = current ? next : block->used;
+        if (start >= (uintptr_t)(block + 1) && start < end && size <= end - start) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool mm_linear_in_block(uintptr_t address)
+{
+    const struct block *block = __atomic_load_n(&blocks, __ATOMIC_ACQUIRE);
+    for (; block != NULL; block = block->next) {
+        if (address - (uintptr_t)block < block->size) {
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t mm_linear_bytes(void)
+{
+    return total_committed;
+}
+
+void *mm_fixed_obtain(struct mm_fixed *list, bool may_grow)
+{
+    arch_flags flags = mm_lock(&lock);
+    void **record = list->first;
+    list->out++;
+    if (record != NULL) {
+        list->first = *record;
+    }
+    mm_unlock(&lock, flags);
+    if (record != NULL) {
+        return record;
+    }
+    record = mm_linear_alloc(list->size, 8, may_grow);
+    flags = mm_lock(&lock);
+    if (record == NULL) {
+        list->out--;
+    } else {
+        list->made++;
+    }
+    mm_unlock(&lock, flags);
+    return record;
+}
+
+void mm_fixed_recycle(struct mm_fixed *list, void *record)
+{
+    arch_flags flags = mm_lock(&lock);
+    *(void **)record = list->first;
+    list->first = record;
+    list->out--;
+    mm_unlock(&lock, flags);
+}
+
+void mm_linear_release(void)
+{
+    while (spare_count > 0) {
+        spare_count--;
+        release_block(spares[spare_count].base, spares[spare_count].size);
+    }
+    while (blocks != NULL) {
+        struct block *block = blocks;
+        blocks = block->next;
+        release_block((uintptr_t)block, block->size);
+    }
+}
+
+int mm_linear_verify(void)
+{
+    size_t sum = 0;
+    bool current = true;
+    for (const struct block *block = blocks; block != NULL; block = block->next, current = false) {
+        uintptr_t base = (uintptr_t)block, end = current ? committed : block->committed;
+        uintptr_t used = current ? next : block->used;
+        if (end - base > block->size || used > end || used - base < sizeof *block) {
+            return mm_fault_found("metadata block %x: used to %x, committed to %x of %x bytes", base, used,
+                                  end, (uintptr_t)block->size);
+        }
+        for (uintptr_t at = base; at - base < block->size; at += SH_ARCH_PAGE_SIZE) {
+            enum sh_state wanted = at - base < end - base ? SH_READY : SH_PREPARED;
+            if (sh_arch_state(at) != wanted) {
+                return mm_fault_found("metadata page %x is in state %z, not %z", at,
+                                      (size_t)sh_arch_state(at), (size_t)wanted);
+            }
+        }
+        sum += end - base;
+    }
+    if (sum != total_committed) {
+        return mm_fault_found("metadata: %z bytes committed, %z counted", sum, total_committed);
+    }
+    return 0;
+}
+
+void mm_linear_reset(void)
+{
+    blocks = NULL;
+    next = committed = last = 0;
+    total_committed = 0;
+    growing = false;
+    refusals = 0;
+    spare_count = 0;
+}

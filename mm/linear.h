@@ -1,0 +1,46 @@
+/*
+ * The linear allocator: where all metadata comes from, and fixed-size records on top of it.
+ *
+ * Memory is taken from blocks of address space of its own, mapped once and committed a granule at a
+ * time; it reads as zero, is never given back while the heap lives, and never is heap memory.
+ */
+#ifndef MM_LINEAR_H
+#define MM_LINEAR_H
+
+#include "mm/config.h"
+
+/* `size` zeroed bytes, NULL when there are none.  `may_grow`: no lock is held and the port may be
+ * called; without it only what is committed already is used. */
+void *mm_linear_alloc(size_t size, size_t align, bool may_grow);
+
+/* Reserves address space for records to come, so that at least `bytes` are there; false = refused. */
+bool mm_linear_ensure_room(size_t bytes);
+
+/* How often the port refused address space for a block. */
+unsigned mm_linear_refusals(void);
+
+/* Is [pointer, pointer + size) inside memory that was handed out?  Exact, any bit pattern. */
+bool mm_linear_contains(const void *pointer, size_t size);
+/* Is the address in a block at all? */
+bool mm_linear_in_block(uintptr_t address);
+
+/* Committed bytes. */
+size_t mm_linear_bytes(void);
+
+/* Fixed-size records: a list of those given back, for each size. */
+struct mm_fixed {
+    void **first; /* linked through their first word */
+    size_t size;
+    size_t out;   /* records in use */
+    size_t made;
+};
+/* Both under the heap lock for the list; obtain takes it itself. */
+void *mm_fixed_obtain(struct mm_fixed *list, bool may_grow);
+void mm_fixed_recycle(struct mm_fixed *list, void *record);
+
+/* Releases every block to the port: for a shutdown without one that can detach. */
+void mm_linear_release(void);
+int mm_linear_verify(void);
+void mm_linear_reset(void);
+
+#endif

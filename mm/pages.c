@@ -1,0 +1,488 @@
+/*
+ * The page allocator (see pages.h).
+ *
+ * 1. Bitmaps.  A chunk's `taken` map is the truth: 1 = allocated, or not ours.
+ *
+ * 2. The tree.  A node stands for 8 equal pieces of address space and keeps a summary of each: how many
+ *    pages are free at its start, in its longest run, at its end.  The lowest nodes' pieces are chunks.
+ *    Only nodes above known memory exist; a missing one is a piece with nothing free.  Summaries are
+ *    exact at all times: what an operation changes it recomputes from the bitmap, and upwards until a
+ *    summary comes out as it was.
+ *
+ * 3. Search.  From the root down, left to right: a run that is pieced together across neighbours is
+ *    found at the level where they meet; otherwise the first piece whose longest run suffices is
+ *    entered.  So the lowest fit is found in (levels × 8) steps and one bitmap, however many holes there
+ *    are.  (Go's page allocator, mpagealloc.go, has the same tree in flat arrays.)
+ */
+#include "mm/pages.h"
+
+#include "mm/linear.h"
+#include "mm/report.h"
+
+#define FANOUT_SHIFT 3
+#define FANOUT (1u << FANOUT_SHIFT)
+#define CHUNK_BITS (MM_ADDRESS_BITS - MM_CHUNK_SHIFT)
+#define LEVELS ((CHUNK_BITS + FANOUT_SHIFT - 1) / FANOUT_SHIFT)
+#define LEVELS_MOST ((64 - MM_PAGE_SHIFT) / FANOUT_SHIFT)
+#define CHUNK_WORDS (MM_CHUNK_PAGES / MM_WORD_BITS)
+
+struct node {
+    struct mm_summary sum[FANOUT];
+    struct node *child[FANOUT]; /* NULL at the lowest level, or nothing known below */
+};
+
+static struct node root;
+static struct mm_fixed nodes = { .size = sizeof(struct node) };
+
+/* log2 of the pages in one piece of a node at `level`; level 0 is the root. */
+static unsigned piece_shift(unsigned level)
+{
+    return MM_CHUNK_SHIFT - MM_PAGE_SHIFT + FANOUT_SHIFT * (unsigned)(LEVELS - 1 - level);
+}
+
+static unsigned piece_of(uintptr_t address, unsigned level)
+{
+    return (unsigned)(address >> MM_PAGE_SHIFT >> piece_shift(level)) & (FANOUT - 1);
+}
+
+/* Longest run of ones in a word, when it is known to be longer than `most`; else `most`. */
+static size_t word_longest(uintptr_t word, size_t most)
+{
+    word = mm_word_runs(word, most + 1);
+    while (word != 0) {
+        most++;
+        word &= word >> 1;
+    }
+    return most;
+}
+
+static struct mm_summary chunk_summary(const struct mm_chunk *chunk)
+{
+    struct mm_summary sum = { 0, 0, 0 };
+    size_t run = 0; /* free pages that end where this word begins */
+    bool whole = true;
+    for (size_t i = 0; i < CHUNK_WORDS; i++) {
+        uintptr_t taken = chunk->taken[i];
+        if (taken == 0) {
+            run += MM_WORD_BITS;
+            continue;
+        }
+        run += arch_ctz(taken);
+        if (whole) {
+            sum.start = run;
+            whole = false;
+        }
+        if (run > sum.most) {
+            sum.most = run;
+        }
+        run = arch_clz(taken);
+        if (sum.most < MM_WORD_BITS - 1 && ~taken != 0) {
+            sum.most = word_longest(~taken, sum.most);
+        }
+    }
+    sum.end = run;
+    if (whole) {
+        sum.start = run;
+    }
+    if (run > sum.most) {
+        sum.most = run;
+    }
+    return sum;
+}
+
+static struct mm_summary node_summary(const struct node *node, unsigned level)
+{
+    struct mm_summary sum = { 0, 0, 0 };
+    size_t full = (size_t)1 << piece_shift(level), run = 0;
+    bool whole = true;
+    for (unsigned i = 0; i < FANOUT; i++) {
+        const struct mm_summary *piece = &node->sum[i];
+        if (piece->start == full) {
+            run += full;
+            continue;
+        }
+        run += piece->start;
+        if (whole) {
+            sum.start = run;
+            whole = false;
+        }
+        if (run > sum.most) {
+            sum.most = run;
+        }
+        if (piece->most > sum.most) {
+            sum.most = piece->most;
+        }
+        run = piece->end;
+    }
+    sum.end = run;
+    if (whole) {
+        sum.start = run;
+    }
+    if (run > sum.most) {
+        sum.most = run;
+    }
+    return sum;
+}
+
+static bool same(const struct mm_summary *a, const struct mm_summary *b)
+{
+    return a->start == b->start && a->most == b->most && a->end == b->end;
+}
+
+/* The summary of one chunk anew, and of what is above it. */
+static void chunk_update(uintptr_t address)
+{
+    struct node *path[LEVELS_MOST];
+    struct node *node = &root;
+    for (unsigned level = 0; level < LEVELS; level++) {
+        path[level] = node;
+        node = node->child[piece_of(address, level)];
+    }
+    struct mm_summary sum = chunk_summary(mm_chunk_of(address));
+    for (unsigned level = LEVELS; level-- > 0;) {
+        struct mm_summary *slot = &path[level]->sum[piece_of(address, level)];
+        if (same(slot, &sum)) {
+            return;
+        }
+        *slot = sum;
+        if (level > 0) {
+            sum = node_summary(path[level], level);
+        }
+    }
+}
+
+/* Calls for each chunk that [base, base + count pages) touches, with the pages in it. */
+#define EACH_CHUNK(base, count, at, first, end) \
+    for (uintptr_t at = (base), left_ = (count), first = mm_chunk_page(at), \
+         end = first + (left_ < MM_CHUNK_PAGES - first ? left_ : MM_CHUNK_PAGES - first); \
+         left_ != 0; \
+         left_ -= end - first, at += (end - first) << MM_PAGE_SHIFT, first = 0, \
+         end = left_ < MM_CHUNK_PAGES ? left_ : MM_CHUNK_PAGES)
+
+static void take(uintptr_t base, size_t count)
+{
+    EACH_CHUNK(base, count, at, first, end) {
+        mm_bitmap_set(mm_chunk_of(at)->taken, first, end);
+        chunk_update(at);
+    }
+}
+
+bool mm_pages_reach(uintptr_t address)
+{
+    struct node *node = &root;
+    for (unsigned level = 0; level + 1 < LEVELS; level++) {
+        struct node **child = &node->child[piece_of(address, level)];
+        if (*child == NULL) {
+            *child = mm_fixed_obtain(&nodes, true);
+            if (*child == NULL) {
+                return false;
+            }
+        }
+        node = *child;
+    }
+    return true;
+}
+
+void mm_pages_insert(uintptr_t base, size_t count)
+{
+    EACH_CHUNK(base, count, at, first, end) {
+        struct mm_chunk *chunk = mm_chunk_of(at);
+        mm_bitmap_set(chunk->owned, first, end);
+        mm_bitmap_set(chunk->released, first, end);
+        mm_bitmap_clear(chunk->taken, first, end);
+        chunk_update(at);
+    }
+}
+
+/* First page of the lowest run of `count` free pages in a chunk that has one. */
+static size_t chunk_find(const struct mm_chunk *chunk, size_t count)
+{
+    size_t run = 0;
+    for (size_t i = 0; i < CHUNK_WORDS; i++) {
+        uintptr_t taken = chunk->taken[i];
+        if (taken == 0) {
+            run += MM_WORD_BITS;
+            if (run >= count) {
+                return (i + 1) * MM_WORD_BITS - run;
+            }
+            continue;
+        }
+        if (run + arch_ctz(taken) >= count) {
+            return i * MM_WORD_BITS - run;
+        }
+        if (count < MM_WORD_BITS) {
+            uintptr_t starts = mm_word_runs(~taken, count);
+            if (starts != 0) {
+                return i * MM_WORD_BITS + arch_ctz(starts);
+            }
+        }
+        run = arch_clz(taken);
+    }
+    return MM_CHUNK_PAGES;
+}
+
+/* The lowest run of `count` free pages; 0 = none. */
+static uintptr_t find(size_t count)
+{
+    const struct node *node = &root;
+    uintptr_t base = 0; /* of the node's first piece */
+    for (unsigned level = 0; level < LEVELS; level++) {
+        unsigned shift = piece_shift(level) + MM_PAGE_SHIFT, i = 0;
+        size_t full = (size_t)1 << piece_shift(level), run = 0;
+        for (; i < FANOUT; i++) {
+            const struct mm_summary *piece = &node->sum[i];
+            if (run + piece->start >= count) {
+                return base + ((uintptr_t)i << shift) - (run << MM_PAGE_SHIFT);
+            }
+            if (piece->most >= count) {
+                break;
+            }
+            run = piece->start == full ? run + full : piece->end;
+        }
+        if (i == FANOUT) {
+            if (level != 0) {
+                mm_corruption("page allocator: a summary promises %z pages near %x that are not there",
+                              count, base);
+            }
+            return 0;
+        }
+        base += (uintptr_t)i << shift;
+        node = node->child[i];
+    }
+    size_t page = chunk_find(mm_chunk_of(base), count);
+    if (page == MM_CHUNK_PAGES) {
+        mm_corruption("page allocator: the summary of chunk %x promises %z pages that are not there", base,
+                      count);
+        return 0;
+    }
+    return base + (page << MM_PAGE_SHIFT);
+}
+
+uintptr_t mm_pages_alloc(size_t count, size_t align)
+{
+    uintptr_t base = find(count);
+    uintptr_t mask = (align << MM_PAGE_SHIFT) - 1;
+    if (base != 0 && (base & mask) != 0) {
+        /* Any run with room for the worst start has an aligned one inside. */
+        base = count + align - 1 < count ? 0 : find(count + align - 1);
+        base = (base + mask) & ~mask;
+    }
+    if (base != 0) {
+        take(base, count);
+    }
+    return base;
+}
+
+bool mm_pages_alloc_at(uintptr_t base, size_t count)
+{
+    uintptr_t last = base + ((count << MM_PAGE_SHIFT) - 1);
+    if (base == 0 || last < base) {
+        return false;
+    }
+    EACH_CHUNK(base, count, at, first, end) {
+        if (mm_bitmap_any(mm_chunk_of(at)->taken, first, end)) {
+            return false;
+        }
+    }
+    take(base, count);
+    return true;
+}
+
+void mm_pages_free(uintptr_t base, size_t count)
+{
+    EACH_CHUNK(base, count, at, first, end) {
+        struct mm_chunk *chunk = mm_chunk_of(at);
+        MM_ASSERT(mm_bitmap_count(chunk->taken, first, end) == end - first);
+        mm_bitmap_clear(chunk->taken, first, end);
+        chunk_update(at);
+    }
+}
+
+size_t mm_pages_released(uintptr_t base, size_t count)
+{
+    size_t released = 0;
+    EACH_CHUNK(base, count, at, first, end) {
+        released += mm_bitmap_count(mm_chunk_of(at)->released, first, end);
+    }
+    return released;
+}
+
+bool mm_pages_busy(uintptr_t base, size_t count)
+{
+    EACH_CHUNK(base, count, at, first, end) {
+        if (mm_bitmap_any(mm_chunk_of(at)->busy, first, end)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void mm_pages_set_released(uintptr_t base, size_t count, bool released)
+{
+    EACH_CHUNK(base, count, at, first, end) {
+        if (released) {
+            mm_bitmap_set(mm_chunk_of(at)->released, first, end);
+        } else {
+            mm_bitmap_clear(mm_chunk_of(at)->released, first, end);
+        }
+    }
+}
+
+void mm_pages_set_busy(uintptr_t base, size_t count, bool busy)
+{
+    EACH_CHUNK(base, count, at, first, end) {
+        if (busy) {
+            mm_bitmap_set(mm_chunk_of(at)->busy, first, end);
+        } else {
+            mm_bitmap_clear(mm_chunk_of(at)->busy, first, end);
+        }
+    }
+}
+
+/* Is the granule at `page` wholly free, and any of it committed? */
+static bool granule_idle(const struct mm_chunk *chunk, size_t page)
+{
+    return !mm_bitmap_any(chunk->taken, page, page + MM_GRANULE_PAGES) &&
+           mm_bitmap_count(chunk->released, page, page + MM_GRANULE_PAGES) < MM_GRANULE_PAGES;
+}
+
+/* The highest idle run in a chunk that ends at or below page `end`; its length, 0 = none. */
+static size_t chunk_idle(const struct mm_chunk *chunk, size_t end, size_t most, size_t *first)
+{
+    size_t page = mm_align_down(end, MM_GRANULE_PAGES), length = 0;
+    while (page > 0) {
+        page -= MM_GRANULE_PAGES;
+        if (granule_idle(chunk, page)) {
+            *first = page;
+            length += MM_GRANULE_PAGES;
+            if (length >= most) {
+                break;
+            }
+        } else if (length != 0) {
+            break;
+        }
+    }
+    return length;
+}
+
+size_t mm_pages_idle(uintptr_t last, size_t most, uintptr_t *base)
+{
+    for (struct mm_arena *arena; (arena = mm_arena_prev(last)) != NULL; last = arena->base - 1) {
+        for (size_t i = MM_ARENA_CHUNKS; i-- > 0;) {
+            uintptr_t at = arena->base + (i << MM_CHUNK_SHIFT);
+            if (at > last) {
+                continue;
+            }
+            size_t end = last - at < MM_CHUNK_SIZE ? mm_chunk_page(last) + 1 : MM_CHUNK_PAGES;
+            size_t first = 0, length = chunk_idle(&arena->chunks[i], end, most, &first);
+            if (length != 0) {
+                *base = at + (first << MM_PAGE_SHIFT);
+                return length;
+            }
+        }
+        if (arena->base == 0) {
+            break;
+        }
+    }
+    return 0;
+}
+
+size_t mm_pages_free_below(uintptr_t address, size_t most)
+{
+    size_t count = 0;
+    while (count < most && address > SH_PAGE_SIZE) {
+        address -= SH_PAGE_SIZE;
+        if (mm_bit_test(mm_chunk_of(address)->taken, mm_chunk_page(address)) ||
+            mm_arena_of(address) == &mm_arena_dummy) {
+            break;
+        }
+        count++;
+    }
+    return count;
+}
+
+size_t mm_pages_count_free(void)
+{
+    size_t free = 0;
+    uintptr_t next = 0;
+    for (struct mm_arena *arena; (arena = mm_arena_next(next)) != NULL;) {
+        for (size_t i = 0; i < MM_ARENA_CHUNKS; i++) {
+            free += MM_CHUNK_PAGES - mm_bitmap_count(arena->chunks[i].taken, 0, MM_CHUNK_PAGES);
+        }
+        next = arena->base + MM_ARENA_SIZE;
+        if (next == 0) {
+            break;
+        }
+    }
+    return free;
+}
+
+/* Compares one chunk's maps with each other and with its summary; `sum` is what the tree says. */
+static int chunk_verify(uintptr_t base, const struct mm_summary *sum)
+{
+    const struct mm_chunk *chunk = mm_chunk_of(base);
+    for (size_t i = 0; i < CHUNK_WORDS; i++) {
+        if ((~chunk->owned[i] & ~chunk->taken[i]) != 0) {
+            return mm_fault_found("chunk %x: word %z has free pages that are not ours", base, i);
+        }
+        if ((~chunk->owned[i] & chunk->released[i]) != 0) {
+            return mm_fault_found("chunk %x: word %z has released pages that are not ours", base, i);
+        }
+        if (chunk->busy[i] != 0) {
+            return mm_fault_found("chunk %x: word %z is busy, but nothing is being committed", base, i);
+        }
+    }
+    struct mm_summary now = chunk_summary(chunk);
+    if (!same(&now, sum)) {
+        return mm_fault_found("chunk %x: summary %z/%z/%z, bitmap %z/%z/%z", base, sum->start, sum->most,
+                              sum->end, now.start, now.most, now.end);
+    }
+    for (size_t page = 0; page < MM_CHUNK_PAGES; page += MM_GRANULE_PAGES) {
+        size_t released = mm_bitmap_count(chunk->released, page, page + MM_GRANULE_PAGES);
+        if (released != 0 && released != MM_GRANULE_PAGES) {
+            return mm_fault_found("granule %x is neither Ready nor Prepared",
+                                  base + (page << MM_PAGE_SHIFT));
+        }
+    }
+    return 0;
+}
+
+static int node_verify(const struct node *node, unsigned level, uintptr_t base)
+{
+    int faults = 0;
+    for (unsigned i = 0; i < FANOUT; i++) {
+        uintptr_t at = base + ((uintptr_t)i << (piece_shift(level) + MM_PAGE_SHIFT));
+        if (level + 1 == LEVELS) {
+            faults += chunk_verify(at, &node->sum[i]);
+            continue;
+        }
+        const struct node *child = node->child[i];
+        static const struct mm_summary nothing;
+        if (child != NULL && !mm_linear_contains(child, sizeof *child)) {
+            faults += mm_fault_found("page tree: node for %x is outside the metadata", at);
+            continue;
+        }
+        struct mm_summary now = child == NULL ? nothing : node_summary(child, level + 1);
+        if (!same(&now, &node->sum[i])) {
+            faults += mm_fault_found("page tree: summary of %x (level %z) is %z/%z/%z, not %z/%z/%z", at,
+                                     (size_t)level, node->sum[i].start, node->sum[i].most,
+                                     node->sum[i].end, now.start, now.most, now.end);
+        }
+        if (child != NULL) {
+            faults += node_verify(child, level + 1, at);
+        }
+    }
+    return faults;
+}
+
+/* The depth is bounded by LEVELS: 4 on 32-bit machines. */
+int mm_pages_verify(void)
+{
+    return node_verify(&root, 0, 0);
+}
+
+void mm_pages_reset(void)
+{
+    root = (struct node){ 0 };
+    nodes = (struct mm_fixed){ .size = sizeof(struct node) };
+}

@@ -1,0 +1,51 @@
+/*
+ * The page allocator: which heap pages are free, address-ordered first fit, over bitmaps (struct
+ * mm_chunk) and a tree of summaries.  It knows nothing of frames beyond the `released` bits.
+ *
+ * Everything here is under the heap lock; nothing here calls out.
+ */
+#ifndef MM_PAGES_H
+#define MM_PAGES_H
+
+#include "mm/arena.h"
+
+/* What is free in a piece of address space, in pages: at its start, at most anywhere, at its end. */
+struct mm_summary {
+    size_t start, most, end;
+};
+
+/* Makes the tree reach the chunk of `address`; false = metadata ran out.  No lock held: growth only. */
+bool mm_pages_reach(uintptr_t address);
+
+/* Gives [base, base + count pages), inside one chunk, to the allocator: free and released. */
+void mm_pages_insert(uintptr_t base, size_t count);
+
+/* The lowest free run of `count` pages aligned to `align` pages (a power of two), taken; 0 = none. */
+uintptr_t mm_pages_alloc(size_t count, size_t align);
+
+/* Takes exactly this run if it is free. */
+bool mm_pages_alloc_at(uintptr_t base, size_t count);
+
+/* Frees a run that is taken. */
+void mm_pages_free(uintptr_t base, size_t count);
+
+/* The `released` and `busy` bits of a run. */
+size_t mm_pages_released(uintptr_t base, size_t count);
+bool mm_pages_busy(uintptr_t base, size_t count);
+void mm_pages_set_released(uintptr_t base, size_t count, bool released);
+void mm_pages_set_busy(uintptr_t base, size_t count, bool busy);
+
+/* The highest run of whole granules below `below` (inclusive last byte) that are free and committed, at
+ * most `most` pages, within one chunk.  0 = none. */
+size_t mm_pages_idle(uintptr_t last, size_t most, uintptr_t *base);
+
+/* Free pages that end right below `address`, counted up to `most`. */
+size_t mm_pages_free_below(uintptr_t address, size_t most);
+
+/* All free pages, from the bitmaps. */
+size_t mm_pages_count_free(void);
+
+int mm_pages_verify(void);
+void mm_pages_reset(void);
+
+#endif

@@ -1,0 +1,13 @@
+/*
+ * Giving frames back: what sh_trim and the limit do.
+ */
+#ifndef MM_SCAVENGE_H
+#define MM_SCAVENGE_H
+
+#include "mm/config.h"
+
+/* Empties this CPU's caches of what holds no live object and gives idle frames back until at most `keep`
+ * bytes are committed and free.  Bytes given back. */
+size_t mm_scavenge(size_t keep);
+
+#endif

@@ -1,0 +1,238 @@
+/*
+ * Span descriptors: obtaining, opening, closing, looking (see span.h).
+ *
+ * Opening and closing belong to whoever owns the pages; no lock.  The order of stores is the contract
+ * with readers that have none: fields and page map before the state, state before the page map.
+ */
+#include "mm/span.h"
+
+#include "mm/cache.h"
+#include "mm/heap.h"
+#include "mm/linear.h"
+#include "mm/report.h"
+
+struct mm_span mm_span_dummy;
+
+static struct mm_fixed few = { .size = MM_SPAN_SIZE(MM_SPAN_WORDS_FEW) };
+static struct mm_fixed many = { .size = MM_SPAN_SIZE(MM_SPAN_WORDS_MANY) };
+
+/* A descriptor keeps its `slots` while it is dead, so it goes back to the list that it came from. */
+static struct mm_fixed *list_for(uint32_t slots)
+{
+    return slots <= MM_SPAN_WORDS_FEW * MM_WORD_BITS ? &few : &many;
+}
+
+struct mm_span *mm_span_obtain(uint32_t slots, bool may_grow)
+{
+    struct mm_span *span = mm_fixed_obtain(list_for(slots), may_grow);
+    if (span != NULL) {
+        span->slots = (uint16_t)slots;
+        span->next = span->prev = NULL;
+    }
+    return span;
+}
+
+void mm_span_recycle(struct mm_span *span)
+{
+    mm_fixed_recycle(list_for(span->slots), span);
+}
+
+void mm_span_set_state(struct mm_span *span, enum mm_span_state state)
+{
+    uint32_t sequence = (span->state >> MM_SPAN_STATE_BITS) + 1;
+    uint32_t word = sequence << MM_SPAN_STATE_BITS | (uint32_t)state;
+    __atomic_store_n(&span->state, word, __ATOMIC_SEQ_CST);
+}
+
+void mm_span_enter(struct mm_span *span, uintptr_t base, size_t page_count)
+{
+    for (size_t i = 0; i < page_count;) {
+        struct mm_arena *arena = mm_arena_of(base + (i << MM_PAGE_SHIFT));
+        size_t page = (base >> MM_PAGE_SHIFT) + i;
+        size_t first = page & (MM_ARENA_PAGES - 1), end = first + (page_count - i);
+        end = end < MM_ARENA_PAGES ? end : MM_ARENA_PAGES;
+        i += end - first;
+        for (; first < end; first++) {
+            __atomic_store_n(&arena->spans[first], span, __ATOMIC_RELEASE);
+        }
+    }
+}
+
+static void bits_fill(struct mm_span *span)
+{
+    uint32_t words = mm_span_words(span), rest = span->slots % MM_WORD_BITS;
+    for (uint32_t i = 0; i < words; i++) {
+        span->free[i] = ~(uintptr_t)0;
+    }
+    if (rest != 0) {
+        span->free[words - 1] = ((uintptr_t)1 << rest) - 1;
+    }
+}
+
+void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, enum sh_kind kind)
+{
+    const struct mm_class *info = &mm_class[class];
+    span->class = (uint8_t)class;
+    span->kind = (uint8_t)kind;
+    span->place = MM_PLACE_NONE;
+    span->flags = 0;
+    span->page_count = info->pages;
+    span->slots = info->slots;
+    span->size = mm_class_size(class);
+    span->countdown = span->armed = 0;
+    span->magic = info->magic;
+    span->bound = mm_mode.zero ? 0 : info->bound;
+    span->base = base;
+    span->owner = NULL;
+    bits_fill(span);
+    mm_span_enter(span, base, info->pages);
+    mm_span_set_state(span, MM_SPAN_SMALL);
+}
+
+void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
+                        enum mm_span_state state)
+{
+    span->class = 0;
+    span->kind = SH_MANUAL;
+    span->place = MM_PLACE_NONE;
+    span->flags = 0;
+    span->page_count = (uint32_t)page_count;
+    span->slots = 1;
+    span->size = page_count << MM_PAGE_SHIFT;
+    span->countdown = span->armed = 0;
+    span->magic = 0;
+    span->bound = 0;
+    span->base = base;
+    span->owner = NULL;
+    span->free[0] = 0;
+    mm_span_enter(span, base, page_count);
+    mm_span_set_state(span, state);
+}
+
+void mm_span_close(struct mm_span *span)
+{
+    mm_span_set_state(span, MM_SPAN_DEAD);
+    span->bound = 0;
+    mm_span_enter(&mm_span_dummy, span->base, span->page_count);
+}
+
+uint32_t mm_span_live(const struct mm_span *span)
+{
+    size_t free = 0;
+    for (uint32_t i = 0; i < mm_span_words(span); i++) {
+        free += arch_popcount(span->free[i]);
+    }
+    return span->slots - (uint32_t)free;
+}
+
+/* Reads what a lookup needs; the caller checks the state word around it. */
+static void view_fill(struct mm_view *view, uintptr_t address)
+{
+    const struct mm_span *span = view->span;
+    uintptr_t offset = address - span->base;
+    view->index = view->state == MM_SPAN_SMALL ? mm_span_index(span, address) : 0;
+    view->size = span->size;
+    view->in_slot = offset < mm_span_bytes(span) && view->index < span->slots;
+    view->base = span->base + view->index * view->size;
+    view->live = view->in_slot && !mm_span_is_free(span, view->index);
+}
+
+bool mm_span_view(uintptr_t address, struct mm_view *view)
+{
+    if (!mm_mode.started || !mm_arena_in_bounds(address)) {
+        return false;
+    }
+    struct mm_span *span = mm_span_of(address);
+    uint32_t before = __atomic_load_n(&span->state, __ATOMIC_ACQUIRE);
+    view->span = span;
+    view->state = (enum mm_span_state)(before & ((1u << MM_SPAN_STATE_BITS) - 1));
+    if (view->state == MM_SPAN_DEAD || address - span->base >= mm_span_bytes(span)) {
+        return false;
+    }
+    view_fill(view, address);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(&span->state, __ATOMIC_RELAXED) == before;
+}
+
+/* A span that begins on a page of this arena at or above *address. */
+static struct mm_span *arena_next(const struct mm_arena *arena, uintptr_t *address)
+{
+    size_t page = *address <= arena->base ? 0 : (*address - arena->base) >> MM_PAGE_SHIFT;
+    for (; page < MM_ARENA_PAGES; page++) {
+        struct mm_span *span = __atomic_load_n(&arena->spans[page], __ATOMIC_ACQUIRE);
+        if (span != &mm_span_dummy && span->base == arena->base + (page << MM_PAGE_SHIFT)) {
+            *address = span->base + mm_span_bytes(span);
+            return span;
+        }
+    }
+    *address = arena->base + MM_ARENA_SIZE;
+    return NULL;
+}
+
+struct mm_span *mm_span_next(uintptr_t *address)
+{
+    uintptr_t at = *address;
+    for (struct mm_arena *arena; (arena = mm_arena_next(at)) != NULL;) {
+        struct mm_span *span = arena_next(arena, &at);
+        if (span != NULL || at == 0) {
+            *address = at;
+            return span;
+        }
+    }
+    return NULL;
+}
+
+static int small_verify(const struct mm_span *span)
+{
+    const struct mm_class *info = &mm_class[span->class];
+    if (span->class >= MM_CLASSES || span->slots != info->slots || span->magic != info->magic ||
+        span->size != mm_class_size(span->class) || span->page_count != info->pages) {
+        return mm_fault_found("span %x: fields do not fit its class %z", span->base, (size_t)span->class);
+    }
+    if (span->bound != (mm_mode.zero ? 0 : info->bound)) {
+        return mm_fault_found("span %x: bound %x", span->base, (uintptr_t)span->bound);
+    }
+    uint32_t rest = span->slots % MM_WORD_BITS;
+    if (rest != 0 && span->free[mm_span_words(span) - 1] >> rest != 0) {
+        return mm_fault_found("span %x: free bits past the last slot", span->base);
+    }
+    if (span->kind > SH_UNCOLLECTABLE) {
+        return mm_fault_found("span %x: kind %z", span->base, (size_t)span->kind);
+    }
+    return mm_cache_verify_span(span);
+}
+
+int mm_span_verify(struct mm_span *span)
+{
+    if (((span->base >> MM_PAGE_SHIFT) << MM_PAGE_SHIFT) != span->base || span->page_count == 0 ||
+        span->base + (mm_span_bytes(span) - 1) < span->base) {
+        return mm_fault_found("span %x: %z pages", span->base, (size_t)span->page_count);
+    }
+    for (size_t i = 0; i < span->page_count; i++) {
+        if (mm_span_of(span->base + (i << MM_PAGE_SHIFT)) != span) {
+            return mm_fault_found("span %x: page %z is not entered in the page map", span->base, i);
+        }
+    }
+    switch (mm_span_state(span)) {
+    case MM_SPAN_SMALL:
+        return small_verify(span);
+    case MM_SPAN_LARGE:
+    case MM_SPAN_PAGES:
+        if (span->bound != 0 || span->slots != 1 || span->free[0] != 0 ||
+            span->size != mm_span_bytes(span)) {
+            return mm_fault_found("span %x: fields do not fit a large object", span->base);
+        }
+        return 0;
+    case MM_SPAN_DEAD:
+    case MM_SPAN_STATES:
+    default:
+        return 0;
+    }
+}
+
+void mm_span_reset(void)
+{
+    few = (struct mm_fixed){ .size = MM_SPAN_SIZE(MM_SPAN_WORDS_FEW) };
+    many = (struct mm_fixed){ .size = MM_SPAN_SIZE(MM_SPAN_WORDS_MANY) };
+    mm_span_dummy = (struct mm_span){ 0 };
+}

@@ -1,0 +1,180 @@
+/*
+ * Statistics, iteration, the map: read-only walks over all spans, in address order.
+ *
+ * Nothing is counted on the fast paths.  Live objects are counted from the bits, frees from what the
+ * countdowns credited and what they have seen since, and allocations are the sum of both.
+ */
+#include "mm/budget.h"
+#include "mm/cache.h"
+#include "mm/grow.h"
+#include "mm/heap.h"
+#include "mm/linear.h"
+#include "mm/lock.h"
+#include "mm/pages.h"
+#include "mm/port.h"
+#include "mm/report.h"
+#include "mm/scavenge.h"
+
+/* What a span adds: `backed` is the bytes of it that have frames. */
+static void count_span(const struct mm_span *span, struct sh_stats *out)
+{
+    enum mm_span_state state = mm_span_state(span);
+    if (state == MM_SPAN_DEAD || span->place == MM_PLACE_IDLE) {
+        return;
+    }
+    size_t live = state == MM_SPAN_SMALL ? mm_span_live(span) : 1;
+    out->spans++;
+    out->live_objects += live;
+    out->live_bytes += live * span->size;
+    out->frees += mm_cache_uncredited(span);
+    out->heap_in_use +=
+        mm_span_bytes(span) - (mm_pages_released(span->base, span->page_count) << MM_PAGE_SHIFT);
+}
+
+void sh_stats(struct sh_stats *out)
+{
+    *out = (struct sh_stats){ 0 };
+    if (!mm_mode.started) {
+        return;
+    }
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    uintptr_t at = 0;
+    for (const struct mm_span *span; (span = mm_span_next(&at)) != NULL && at != 0;) {
+        count_span(span, out);
+    }
+    for (unsigned i = 0; i < SH_MAX_CPUS; i++) {
+        out->frees += mm_cpu[i].frees + mm_cpu[i].large_frees;
+    }
+    out->mallocs = out->frees + out->live_objects;
+    out->heap_sys = mm_heap_counts.owned << MM_PAGE_SHIFT;
+    out->heap_released = mm_heap_counts.released << MM_PAGE_SHIFT;
+    out->heap_fault = mm_heap_counts.faulted << MM_PAGE_SHIFT;
+    out->heap_free = out->heap_sys - out->heap_released - out->heap_in_use;
+    out->meta_bytes = mm_linear_bytes();
+    out->table_bytes = mm_budget_tables();
+    out->frames_held = mm_budget_held();
+    out->arenas = mm_arena_count();
+    mm_unlock(&mm_heap_lock, flags);
+    out->windows = mm_port() == NULL ? 0 : mm_port()->windows();
+}
+
+static bool visit_span(const struct mm_span *span, bool (*visit)(const struct sh_object *, void *),
+                       void *arg, size_t *visited)
+{
+    struct mm_view view;
+    for (uint32_t i = 0; i < span->slots; i++) {
+        if (!mm_span_view(span->base + i * span->size, &view) || view.span != span) {
+            return true;
+        }
+        struct sh_object object = { view.base, view.size, (enum sh_kind)span->kind, view.live, 0 };
+        (*visited)++;
+        if (!visit(&object, arg)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+size_t sh_each_object(bool (*visit)(const struct sh_object *, void *arg), void *arg)
+{
+    size_t visited = 0;
+    uintptr_t at = 0;
+    for (const struct mm_span *span; (span = mm_span_next(&at)) != NULL;) {
+        if (mm_span_state(span) != MM_SPAN_DEAD && !visit_span(span, visit, arg, &visited)) {
+            break;
+        }
+        if (at == 0) {
+            break;
+        }
+    }
+    return visited;
+}
+
+bool sh_contains(const void *p)
+{
+    struct mm_view view;
+    return mm_span_view((uintptr_t)p, &view) && view.in_slot;
+}
+
+bool sh_object_of(const void *p, struct sh_object *out)
+{
+    struct mm_view view;
+    if (!mm_span_view((uintptr_t)p, &view) || !view.live) {
+        return false;
+    }
+    if (out != NULL) {
+        *out = (struct sh_object){ view.base, view.size, (enum sh_kind)view.span->kind, true, 0 };
+    }
+    return true;
+}
+
+bool sh_physical(const void *p, sh_paddr *out)
+{
+    uintptr_t address = (uintptr_t)p;
+    const struct sh_port *port = mm_port();
+    return port != NULL && mm_arena_in_bounds(address) &&
+           mm_bit_test(mm_chunk_of(address)->owned, mm_chunk_page(address)) &&
+           port->physical(address, out);
+}
+
+/* Pages of one chunk, a character for several: the most telling state among them. */
+#define MAP_COLUMNS 64
+#define MAP_PAGES (MM_CHUNK_PAGES / MAP_COLUMNS)
+
+static char page_mark(const struct mm_chunk *chunk, size_t page, uintptr_t address)
+{
+    if (!mm_bit_test(chunk->owned, page)) {
+        return ' ';
+    }
+    const struct mm_span *span = mm_span_of(address);
+    enum mm_span_state state = mm_span_state(span);
+    if (state == MM_SPAN_LARGE || state == MM_SPAN_PAGES) {
+        return state == MM_SPAN_LARGE ? 'L' : 'P';
+    }
+    if (state == MM_SPAN_SMALL && span->place != MM_PLACE_IDLE) {
+        uint32_t live = mm_span_live(span);
+        return live == 0 ? 'o' : live == span->slots ? '#' : '+';
+    }
+    return mm_bit_test(chunk->released, page) ? '.' : '_';
+}
+
+static void map_chunk(const struct mm_chunk *chunk, uintptr_t base)
+{
+    char line[MAP_COLUMNS + 1];
+    static const char order[] = " ._o+#PL";
+    bool some = false;
+    for (size_t column = 0; column < MAP_COLUMNS; column++) {
+        size_t best = 0;
+        for (size_t i = 0; i < MAP_PAGES; i++) {
+            size_t page = column * MAP_PAGES + i, rank = 0;
+            char mark = page_mark(chunk, page, base + (page << MM_PAGE_SHIFT));
+            while (order[rank] != mark) {
+                rank++;
+            }
+            best = rank > best ? rank : best;
+        }
+        line[column] = order[best];
+        some |= best != 0;
+    }
+    line[MAP_COLUMNS] = 0;
+    if (some) {
+        mm_log("%x|%s|", base, line);
+    }
+}
+
+void sh_print_map(void)
+{
+    mm_log("heap map: %z KiB a column; # full + partly free o empty span, L large, P pages,",
+           (size_t)(MAP_PAGES << MM_PAGE_SHIFT) >> 10);
+    mm_log("          _ free with frames, . free without, blank not ours");
+    uintptr_t next = 0;
+    for (struct mm_arena *arena; (arena = mm_arena_next(next)) != NULL;) {
+        for (size_t i = 0; i < MM_ARENA_CHUNKS; i++) {
+            map_chunk(&arena->chunks[i], arena->base + (i << MM_CHUNK_SHIFT));
+        }
+        next = arena->base + MM_ARENA_SIZE;
+        if (next == 0) {
+            break;
+        }
+    }
+}
