@@ -1,0 +1,78 @@
+/*
+ * From the first instruction at the linked address to kmain: console, device tree, modules, page
+ * tables, traps; and the few services of the machine that need no file of their own.
+ */
+#include "arm.h"
+
+#include "kernel-test/test.h"
+
+const uintptr_t k_ram_base = ARM_RAM;
+
+void k_putc(char c)
+{
+    volatile uint32_t *uart = (volatile uint32_t *)ARM_UART;
+
+    if (c == '\n')
+        k_putc('\r');
+    while ((uart[6] & 0x20) != 0) /* transmit queue full */
+        k_pause();
+    uart[0] = (uint8_t)c;
+}
+
+/* Semihosting: SYS_EXIT_EXTENDED with ADP_Stopped_ApplicationExit. */
+void k_exit(bool pass)
+{
+    volatile uint32_t block[2] = { 0x20026, pass ? 33 : 35 };
+
+    k_interrupts(false);
+    __asm__ volatile("mov r0, #0x20\n\tmov r1, %0\n\tsvc 0x123456"
+                     : : "r"(block) : "r0", "r1", "lr", "memory");
+    for (;;)
+        k_pause();
+}
+
+uint32_t k_cycles(void)
+{
+    return ARM_READ("0, %0, c9, c13, 0");
+}
+
+void k_pause(void)
+{
+    __asm__ volatile("yield" : : : "memory");
+}
+
+bool k_interrupts(bool on)
+{
+    uint32_t status;
+
+    __asm__ volatile("mrs %0, cpsr" : "=r"(status) : : "memory");
+    if (on)
+        __asm__ volatile("cpsie i" : : : "memory");
+    else
+        __asm__ volatile("cpsid i" : : : "memory");
+    return (status & 0x80) == 0;
+}
+
+static void start_cycle_counter(void)
+{
+    ARM_WRITE("0, %0, c9, c12, 0", 5);       /* PMCR: on, from 0 */
+    ARM_WRITE("0, %0, c9, c12, 1", 1u << 31); /* the cycle counter */
+}
+
+void arm_start(void)
+{
+    sh_paddr ram_size = 0;
+
+    arm_read_device_tree((const void *)K_DIRECT_BASE, &ram_size);
+    if (ram_size == 0)
+        k_panic("no device tree, or no memory in it", 0);
+    k_memory_add(ARM_RAM, ram_size < K_DIRECT_SIZE ? ram_size : K_DIRECT_SIZE);
+    k_memory_reserve((uintptr_t)k_image_start - K_DIRECT_BASE + ARM_RAM,
+                     (uintptr_t)k_image_end - (uintptr_t)k_image_start);
+    arm_read_modules(ram_size);
+    start_cycle_counter();
+    arm_paging_start(ram_size);
+    arm_traps_start();
+    k_interrupts(true);
+    kmain();
+}

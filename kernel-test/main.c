@@ -1,0 +1,37 @@
+/*
+ * What the kernel does once the machine is up.  Words on the command line choose:
+ *
+ *     run=test      the test suites; test=suite or test=suite/test runs those that begin so
+ *     run=replay    replays the allocation traces among the modules (also when nothing is said)
+ *     run=bench     the benchmarks
+ *
+ * and what kind of kernel this is: paging=pae, pdpt=hole (x86), ttbr=1 (arm), phys=scratch, dirs=2.
+ */
+#include "kernel.h"
+
+#include "rig.h"
+#include "t_internal.h"
+#include "test.h"
+
+static void crash(uintptr_t address)
+{
+    t_print_running();
+    rig_log_clear();
+    sh_explain(address);
+    t_printf("%s", rig_log());
+}
+
+void kmain(void)
+{
+    const char *filter;
+    unsigned failed;
+
+    k_crash_hook = crash;
+    if (k_option_is("run", "bench"))
+        k_exit(bench_main() == 0);
+    if (!k_option_is("run", "test"))
+        k_exit(replay_main() == 0);
+    filter = k_option("test", "");
+    failed = test_run(k_machine(), filter);
+    k_exit(failed == 0);
+}
