@@ -1,0 +1,343 @@
+# Spanheap.  `make help` says what there is.
+#
+# One library, several configurations: a configuration is a name, a port, a compiler and flags, and its
+# files lie in build/<name>/.  The rules below are written once and instantiated for each.
+
+ARCH ?= x86
+MEM ?=
+PAGING ?= 2level
+PAGE ?= 4k
+CPUS ?= 1
+TRACE ?=
+PREFIX ?= /usr/local
+CROSS_x86 ?= i686-linux-gnu-
+CROSS_arm ?= arm-none-eabi-
+HOSTCC ?= cc
+PAGE_SHIFT ?= 13
+OPT ?= -O2
+TIMEOUT ?= 300
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+# --- compilers ------------------------------------------------------------------------------------
+
+# CC=clang serves every machine by itself; CC=gcc is prefixed by the machine's CROSS_.
+ifneq ($(findstring clang,$(CC)),)
+CC_x86 := $(CC) --target=i686-linux-gnu
+CC_arm := $(CC) --target=armv7a-none-linux-gnueabi
+else
+CC_x86 := $(CROSS_x86)gcc
+CC_arm := $(CROSS_arm)gcc
+endif
+CC_host := $(CC)
+CC_host32 := $(CROSS_x86)gcc
+LD_x86 := $(CROSS_x86)ld
+LD_arm := $(CROSS_arm)ld
+LD_host := ld
+LD_host32 := $(CROSS_x86)ld
+OBJCOPY_x86 := $(CROSS_x86)objcopy
+OBJCOPY_arm := $(CROSS_arm)objcopy
+OBJCOPY_host := objcopy
+OBJCOPY_host32 := $(CROSS_x86)objcopy
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wundef -Wvla -Wconversion -Wstrict-prototypes \
+        -Wmissing-prototypes -Wcast-qual -Wcast-align -Wwrite-strings -Wswitch-enum -fno-common \
+        -Wframe-larger-than=512
+FREE := -std=c11 -ffreestanding -g -fno-strict-aliasing -fno-stack-protector -fno-asynchronous-unwind-tables -MMD -MP
+FLAGS_x86 := $(FREE) -m32 -march=i686 -mtune=generic -mpreferred-stack-boundary=2 -fno-pie -mno-sse -mno-mmx -mno-80387
+FLAGS_arm := $(FREE) -march=armv7-a -marm -mfloat-abi=soft -mno-unaligned-access -fno-pie
+FLAGS_host := $(FREE)
+FLAGS_host32 := $(FREE) -m32 -fno-pie
+
+HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
+
+# --- configurations -------------------------------------------------------------------------------
+
+# name : machine : port : extra flags.  -up: built for one CPU, without locks.
+CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up host host-up host-asan host32 host32-p12 host32-p14
+$(foreach c,$(CONFIGS),$(eval SHIFT_$(c) := $(PAGE_SHIFT)))
+SHIFT_host32-p12 := 12
+SHIFT_host32-p14 := 14
+MACHINE_x86 := x86
+MACHINE_x86-up := x86
+MACHINE_arm := arm
+MACHINE_arm-up := arm
+MACHINE_arm-64k := arm
+MACHINE_arm-64k-up := arm
+MACHINE_host := host
+MACHINE_host-up := host
+MACHINE_host-asan := host
+MACHINE_host32 := host32
+MACHINE_host32-p12 := host32
+MACHINE_host32-p14 := host32
+PORT_x86 := x86
+PORT_arm := arm
+PORT_host := host
+PORT_host32 := host
+EXTRA_x86-up := -DSH_MAX_CPUS=1
+EXTRA_arm-up := -DSH_MAX_CPUS=1
+EXTRA_arm-64k := -DSH_ARCH_PAGE_SHIFT=16
+EXTRA_arm-64k-up := -DSH_ARCH_PAGE_SHIFT=16 -DSH_MAX_CPUS=1
+EXTRA_host-up := -DSH_MAX_CPUS=1
+EXTRA_host-asan := -DMM_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recover=all
+EXTRA_host32 := -DMM_DEBUG=1 -fsanitize=undefined -fsanitize-undefined-trap-on-error
+# The checks look at object sizes that the sanitizers enlarge.
+EXTRA_host-asan += -Wno-frame-larger-than
+EXTRA_host32 += -Wno-frame-larger-than
+EXTRA_host32-p12 := $(EXTRA_host32) -DSH_MAX_CPUS=1
+EXTRA_host32-p14 := $(EXTRA_host32)
+
+ifdef SH_MAX_CPUS
+USER_FLAGS += -DSH_MAX_CPUS=$(SH_MAX_CPUS)
+endif
+ifdef SH_CONFIG_HEADER
+USER_FLAGS += '-DSH_CONFIG_HEADER="$(SH_CONFIG_HEADER)"'
+endif
+USER_FLAGS += $(DEFINES)
+
+GC ?= 1
+
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo '  $(1)')
+MM_SOURCES := $(filter-out mm/gen_%,$(wildcard mm/*.c))
+GC_SOURCES := $(if $(filter 1,$(GC)),$(wildcard gc/*.c))
+PORT_SOURCES_x86 := arch/pagetable.c arch/windows.c
+PORT_SOURCES_arm := arch/pagetable.c arch/windows.c
+PORT_SOURCES_host := arch/host/host.c arch/windows.c
+
+all: libraries
+
+.PHONY: all libraries run test check bench mutants install clean help FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+# Rebuilds what depends on the user's flags when they change.
+BUILT_WITH := $(CC) $(OPT) $(USER_FLAGS) $(GC) $(PAGE_SHIFT)
+build/flags: FORCE
+	@mkdir -p build; echo '$(BUILT_WITH)' | cmp -s - $@ || echo '$(BUILT_WITH)' > $@
+
+build/gen_size_class: mm/gen_size_class.c
+	@mkdir -p build
+	$(Q)$(HOSTCC) -O1 -Wall -Wextra -o $@ $<
+
+# One folder a heap page size.
+build/gen-%/size_class_count.h: build/gen_size_class
+	@mkdir -p $(@D)
+	$(Q)./build/gen_size_class $* 32768 count > $@
+
+build/gen-%/size_class_table.c: build/gen_size_class
+	@mkdir -p $(@D)
+	$(Q)./build/gen_size_class $* 32768 table > $@
+
+# $(1) = configuration.  Objects of the three layers, the two members, the archive.
+define configuration
+CFLAGS_$(1) = $(OPT) $(WARN) $$(FLAGS_$(MACHINE_$(1))) $$(EXTRA_$(1)) $$(USER_FLAGS) \
+    -DMM_PAGE_SHIFT=$(SHIFT_$(1)) -I. -Iarch/$(PORT_$(MACHINE_$(1))) -Ibuild/gen-$(SHIFT_$(1))
+MM_OBJECTS_$(1) := $(MM_SOURCES:%.c=build/$(1)/%.o) $(GC_SOURCES:%.c=build/$(1)/%.o) \
+    build/$(1)/size_class_table.o
+PORT_OBJECTS_$(1) := $(PORT_SOURCES_$(PORT_$(MACHINE_$(1))):%.c=build/$(1)/%.o)
+
+build/$(1)/%.o: %.c build/flags build/gen-$(SHIFT_$(1))/size_class_count.h
+	@mkdir -p $$(@D)
+	$$(call say,CC   $$@)
+	$$(Q)$$(CC_$(MACHINE_$(1))) $$(CFLAGS_$(1)) -c -o $$@ $$<
+
+build/$(1)/size_class_table.o: build/gen-$(SHIFT_$(1))/size_class_table.c build/flags
+	@mkdir -p $$(@D)
+	$$(call say,CC   $$@)
+	$$(Q)$$(CC_$(MACHINE_$(1))) $$(CFLAGS_$(1)) -c -o $$@ $$<
+
+build/$(1)/spanheap.o: $$(MM_OBJECTS_$(1))
+	$$(call say,LD   $$@)
+	$$(Q)$$(LD_$(MACHINE_$(1))) $(if $(filter host32 x86,$(MACHINE_$(1))),-m elf_i386) -r -o $$@.all $$^
+	$$(Q)$$(OBJCOPY_$(MACHINE_$(1))) -w --keep-global-symbol='sh_*' $$@.all $$@
+
+build/$(1)/port.o: $$(PORT_OBJECTS_$(1))
+	$$(call say,LD   $$@)
+	$$(Q)$$(LD_$(MACHINE_$(1))) $(if $(filter host32 x86,$(MACHINE_$(1))),-m elf_i386) -r -o $$@.all $$^
+	$$(Q)$$(OBJCOPY_$(MACHINE_$(1))) -w --keep-global-symbol='sh_*' $$@.all $$@
+
+build/$(1)/libspanheap.a: build/$(1)/spanheap.o build/$(1)/port.o
+	@rm -f $$@
+	$$(Q)ar rcs $$@ $$^
+
+-include $$(MM_OBJECTS_$(1):.o=.d) $$(PORT_OBJECTS_$(1):.o=.d)
+endef
+$(foreach c,$(CONFIGS),$(eval $(call configuration,$(c))))
+
+# --- libraries ------------------------------------------------------------------------------------
+
+PACKAGE_x86 := gcc-i686-linux-gnu
+PACKAGE_arm := gcc-arm-none-eabi
+PACKAGE_host := gcc
+LIBRARIES := $(foreach m,x86 arm host,$(if $(call HAVE,$(CC_$(m))),$(m),\
+    $(warning no $(firstword $(CC_$(m))): apt-get install $(PACKAGE_$(m)) brings the compiler for $(m))))
+LIBRARIES += $(if $(filter arm,$(LIBRARIES)),arm-64k)
+
+libraries: $(LIBRARIES:%=build/%/libspanheap.a)
+	@for l in $^; do size $$l | awk -v l=$$l 'NR > 1 { t += $$1; d += $$2 + $$3 } \
+	    END { printf "%s: %d bytes of text, %d of data\n", l, t, d }'; done
+
+# --- the test kernel ------------------------------------------------------------------------------
+
+KT := kernel-test
+KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
+    $(filter-out $(KT)/test_util.c $(KT)/test_suites.c,$(wildcard $(KT)/test_*.c)))
+KT_HOST_ONLY := test_script
+KT_BOOT_ONLY := test_kernel test_timer
+KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) rig_host host_main
+KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) replay main string rig_kernel walk \
+    $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(wildcard $(KT)/bench*.c))
+
+# $(1) = configuration: build/$(1)/kernel.elf
+define kernel
+BOOT_$(1) := $(patsubst %,build/$(1)/%.o,$(basename $(wildcard $(KT)/boot/$(MACHINE_$(1))/*.[cS])))
+KERNEL_$(1) := $(KT_BOOT:%=build/$(1)/$(KT)/%.o) build/$(1)/$(KT)/walk_$(MACHINE_$(1)).o $$(BOOT_$(1))
+
+build/$(1)/%.o: %.S build/flags
+	@mkdir -p $$(@D)
+	$$(call say,AS   $$@)
+	$$(Q)$(firstword $(CROSS_$(MACHINE_$(1))))gcc -g $(if $(filter x86,$(MACHINE_$(1))),-m32) $$(EXTRA_$(1)) -I. -c -o $$@ $$<
+
+build/$(1)/kernel.elf: $$(KERNEL_$(1)) $$(MM_OBJECTS_$(1)) $$(PORT_OBJECTS_$(1)) linker/$(MACHINE_$(1)).ld
+	$$(call say,LINK $$@)
+	$$(Q)$(CROSS_$(MACHINE_$(1)))gcc -nostdlib -static $(if $(filter x86,$(MACHINE_$(1))),-m32 -no-pie) \
+	    -Wl,-T,linker/$(MACHINE_$(1)).ld -Wl,--build-id=none -Wl,-z,max-page-size=0x1000 -Wl,-z,noexecstack -o $$@ \
+	    $$(filter %.o,$$^)
+
+$$(KERNEL_$(1)): CFLAGS_$(1) += -I$(KT) -I$(KT)/boot/$(MACHINE_$(1))
+-include $$(KERNEL_$(1):.o=.d)
+endef
+$(foreach c,x86 x86-up arm arm-up arm-64k arm-64k-up,$(eval $(call kernel,$(c))))
+
+# $(1) = host configuration: build/$(1)/host-test over the scripted port.
+define hosttest
+build/$(1)/host-test: $(KT_HOST:%=build/$(1)/$(KT)/%.o) $$(MM_OBJECTS_$(1))
+	$$(call say,LINK $$@)
+	$$(Q)$$(CC_$(MACHINE_$(1))) $$(EXTRA_$(1)) $(if $(filter host32,$(MACHINE_$(1))),-static) -o $$@ $$(filter %.o,$$^)
+
+$(KT_HOST:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$$(CFLAGS_$(1))) -I$(KT)
+-include $(KT_HOST:%=build/$(1)/$(KT)/%.d)
+endef
+$(foreach c,host host-asan host32 host32-p12 host32-p14,$(eval $(call hosttest,$(c))))
+
+# --- run ------------------------------------------------------------------------------------------
+
+# The image that serves ARCH and PAGE.
+IMAGE := build/$(ARCH)$(if $(filter arm64k,$(ARCH)$(PAGE)),-64k)/kernel.elf
+TRACES := $(if $(TRACE),$(TRACE),$(addprefix $(KT)/traces/,lua.trace sqlite.trace cc1.trace \
+    $(if $(filter 1M 2M 4M 8M 12M 16M,$(MEM)),,mixed.trace)))
+QEMU := sh $(KT)/qemu.sh
+RUN_MEM := $(if $(MEM),$(MEM),64M)
+
+# What cannot work is said before anything is built.
+run: check-machine $(IMAGE)
+	$(if $(TRACE)$(filter %mixed.trace,$(TRACES)),,@echo 'mixed.trace needs 32 MiB: left out with MEM=$(MEM)')
+	$(Q)$(QEMU) ARCH=$(ARCH) IMAGE=$(IMAGE) MEM=$(RUN_MEM) CPUS=$(CPUS) $(if $(filter x86,$(ARCH)),PAGING=$(PAGING)) \
+	    ICOUNT=0 TIMEOUT=$(TIMEOUT) MODULES="$(TRACES)" APPEND="run=replay"
+
+.PHONY: check-machine
+check-machine:
+	@case '$(ARCH)' in x86|arm) ;; *) echo 'ARCH is x86 or arm, not $(ARCH)' >&2; exit 2;; esac
+	@case '$(PAGING)' in 2level|pae) ;; *) echo 'PAGING is 2level or pae, not $(PAGING)' >&2; exit 2;; esac
+	@case '$(ARCH)-$(PAGE)' in x86-4k|arm-4k|arm-64k) ;; \
+	    *) echo 'PAGE is 4k, or 64k with ARCH=arm; not $(PAGE) with ARCH=$(ARCH)' >&2; exit 2;; esac
+	@command -v $(firstword $(CC_$(ARCH))) >/dev/null || \
+	    { echo 'no $(firstword $(CC_$(ARCH))): apt-get install $(PACKAGE_$(ARCH))' >&2; exit 2; }
+	@command -v qemu-system-$(if $(filter x86,$(ARCH)),i386,arm) >/dev/null || \
+	    { echo 'no QEMU: apt-get install qemu-system-$(ARCH)' >&2; exit 2; }
+
+# A generated trace, checked in; `make traces` writes it anew.
+build/gen_trace: $(KT)/gen_trace.c
+	@mkdir -p build
+	$(Q)$(HOSTCC) -std=c11 -O1 -Wall -Wextra -I. -I$(KT) -o $@ $<
+
+.PHONY: traces
+traces: build/gen_trace
+	./build/gen_trace $(KT)/traces/mixed.trace
+
+# --- test -----------------------------------------------------------------------------------------
+
+TEST_IMAGES := build/x86/kernel.elf build/x86-up/kernel.elf build/arm/kernel.elf build/arm-64k/kernel.elf
+TEST_HOSTS := $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-p14)
+FILTER ?=
+BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTER))
+
+# label | command: longest first, so that two cores are busy to the end.
+define TESTS
+x86 2-level|$(BOOT)' ARCH=x86 IMAGE=build/x86/kernel.elf MEM=64M
+x86 PAE|$(BOOT)' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae MEM=64M
+ARM, 4 KiB pages|$(BOOT)' ARCH=arm IMAGE=build/arm/kernel.elf MEM=64M
+ARM, 64 KiB pages|$(BOOT)' ARCH=arm IMAGE=build/arm-64k/kernel.elf MEM=64M
+x86 2-level, scratch page, 2 directories, 8 MiB|$(BOOT) phys=scratch dirs=2' ARCH=x86 IMAGE=build/x86-up/kernel.elf MEM=8M
+x86 PAE, scratch page, 2 directories|$(BOOT) phys=scratch dirs=2' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae MEM=32M
+ARM, TTBR1, scratch page, 2 directories|$(BOOT) ttbr=1 phys=scratch dirs=2' ARCH=arm IMAGE=build/arm/kernel.elf MEM=32M
+ARM, 64 KiB pages, TTBR1, 8 MiB|$(BOOT) ttbr=1' ARCH=arm IMAGE=build/arm-64k/kernel.elf MEM=8M CPU=cortex-a7
+host 64-bit, address sanitizer|timeout 400 build/host-asan/host-test $(FILTER)
+host 32-bit|timeout 400 build/host32/host-test $(FILTER)
+host 32-bit, 4 KiB heap pages, one CPU|timeout 400 build/host32-p12/host-test $(FILTER)
+host 32-bit, 16 KiB heap pages|timeout 400 build/host32-p14/host-test $(FILTER)
+endef
+export TESTS
+
+test: $(TEST_IMAGES) $(TEST_HOSTS)
+	@echo "$$TESTS" | sh $(KT)/run-tests.sh build/test
+
+# --- the rest -------------------------------------------------------------------------------------
+
+check: libraries
+	$(Q)sh $(KT)/check.sh
+
+mutants:
+	$(Q)sh $(KT)/mutants.sh
+
+INSTALL_ARCHES = $(LIBRARIES)
+install: libraries
+	install -d $(DESTDIR)$(PREFIX)/include/spanheap/arch $(DESTDIR)$(PREFIX)/include/spanheap/mm
+	install -m 644 arch/arch.h $(DESTDIR)$(PREFIX)/include/spanheap/arch
+	install -m 644 mm/mm.h $(DESTDIR)$(PREFIX)/include/spanheap/mm
+	for l in $(LIBRARIES); do install -d $(DESTDIR)$(PREFIX)/lib/spanheap/$$l && \
+	    install -m 644 build/$$l/libspanheap.a $(DESTDIR)$(PREFIX)/lib/spanheap/$$l || exit 1; done
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make                      the libraries: build/<arch>/libspanheap.a for x86, arm, arm-64k, host'
+	@echo 'make run                  boots the test kernel in QEMU and replays allocation traces'
+	@echo '    ARCH=x86|arm  PAGING=2level|pae  PAGE=4k|64k  MEM=8M|64M|…  TRACE=file'
+	@echo 'make test                 all suites: host and booted       FILTER=suite or suite/test'
+	@echo 'make check                symbols, layers, sizes, both compilers, example kernels'
+	@echo 'make bench ARCH=x86|arm|host   instructions a call and memory ratios'
+	@echo 'make mutants              breaks the code in known ways; the suites must notice   MUTANT=name'
+	@echo 'make install PREFIX=dir   headers and libraries'
+	@echo 'make traces               writes the generated trace anew'
+	@echo 'make clean'
+	@echo 'Everywhere: V=1 shows commands; CC=clang, CROSS_x86=, CROSS_arm= choose compilers;'
+	@echo '    OPT=-Os, SH_MAX_CPUS=n, PAGE_SHIFT=12|13|14, SH_CONFIG_HEADER=file, DEFINES=-D… configure.'
+
+# --- benchmarks -----------------------------------------------------------------------------------
+
+# BENCH=prefix: only the lines that begin so.
+BENCH ?=
+KT_BENCH := printf bench bench_loads bench_frag host_bench
+BENCH_CONFIG := $(ARCH)$(if $(filter arm-64k,$(ARCH)-$(PAGE)),-64k)
+BENCH_FILE := $(if $(filter host,$(ARCH)),host-bench,kernel.elf)
+
+# $(1) = host configuration: build/$(1)/host-bench over the host port.
+define hostbench
+build/$(1)/host-bench: $(KT_BENCH:%=build/$(1)/$(KT)/%.o) $$(MM_OBJECTS_$(1)) $$(PORT_OBJECTS_$(1))
+	$$(call say,LINK $$@)
+	$$(Q)$$(CC_$(MACHINE_$(1))) -o $$@ $$(filter %.o,$$^)
+
+$(KT_BENCH:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$$(CFLAGS_$(1))) -I$(KT)
+-include $(KT_BENCH:%=build/$(1)/$(KT)/%.d)
+endef
+$(foreach c,host host-up,$(eval $(call hostbench,$(c))))
+
+bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE)
+	$(Q)sh $(KT)/bench.sh ARCH=$(ARCH) BENCH='$(BENCH)' PAGING='$(filter pae,$(PAGING))' MEM='$(MEM)' \
+	    TIMEOUT='$(TIMEOUT)' $^

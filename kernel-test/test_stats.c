@@ -1,0 +1,188 @@
+/*
+ * Proves that the statistics are true: their identities hold after every kind of call, they meet the
+ * rig's own ledger of frames and a model of what is live, and what is said through the log is text.
+ */
+#include "kernel-test/test_util.h"
+
+#define HELD 300u
+
+static struct t_block blocks[HELD];
+
+static void identities_hold_after_every_call(void)
+{
+    uint32_t random = 31337;
+
+    rig_start(0, NULL);
+    for (unsigned i = 0; i < 3000; i++) {
+        struct t_block *block = &blocks[t_below(&random, HELD)];
+        if (block->p != NULL)
+            t_give(block);
+        else
+            *block = t_take(t_below(&random, (i & 15) == 0 ? 70000 : 1000), i);
+        if ((i & 255) == 0)
+            sh_trim(t_below(&random, 4) << 17);
+        if ((i & 31) == 0)
+            EXPECT_WHOLE();
+    }
+    for (unsigned i = 0; i < HELD; i++)
+        if (blocks[i].p != NULL)
+            t_give(&blocks[i]);
+    EXPECT_WHOLE();
+}
+
+static void live_bytes_are_the_usable_bytes(void)
+{
+    size_t bytes = 0, objects = 0;
+    struct sh_stats stats;
+
+    rig_start(0, NULL);
+    for (unsigned i = 0; i < HELD; i++) {
+        blocks[i] = t_take((size_t)i * i, i);
+        bytes += sh_usable_size(blocks[i].p);
+        objects++;
+        if (i % 16 == 0) {
+            sh_stats(&stats);
+            EXPECT_EQ(stats.live_bytes, bytes);
+            EXPECT_EQ(stats.live_objects, objects);
+        }
+    }
+    EXPECT(sh_alloc_pages(3) != NULL);
+    bytes += 3 * SH_PAGE_SIZE;
+    for (unsigned i = 0; i < HELD; i++) {
+        bytes -= sh_usable_size(blocks[i].p);
+        t_give(&blocks[i]);
+    }
+    sh_stats(&stats);
+    EXPECT_EQ(stats.live_bytes, bytes);
+    EXPECT_EQ(stats.live_objects, 1);
+}
+
+static void mallocs_and_frees_are_counted(void)
+{
+    struct sh_stats stats;
+    void *p;
+
+    rig_start(0, NULL);
+    for (unsigned i = 0; i < 100; i++)
+        sh_free(sh_malloc(i * 500));
+    p = sh_calloc(3, 7);
+    sh_free(p);
+    sh_free_pages(sh_alloc_pages(2));
+    EXPECT(sh_malloc(5) != NULL);
+    sh_stats(&stats);
+    EXPECT_EQ(stats.mallocs - stats.frees, stats.live_objects);
+    EXPECT_EQ(stats.live_objects, 1);
+    EXPECT(stats.mallocs >= 103);
+}
+
+static void nothing_is_held_before_the_first_allocation(void)
+{
+    struct sh_stats stats;
+
+    rig_start(0, NULL);
+    sh_stats(&stats);
+    EXPECT_EQ(stats.frames_held, 0);
+    EXPECT_EQ(stats.heap_sys, 0);
+    EXPECT_EQ(stats.live_objects, 0);
+    EXPECT_EQ(stats.meta_bytes, 0);
+    EXPECT_EQ(stats.arenas, 0);
+    EXPECT_EQ(stats.spans, 0);
+    EXPECT_WHOLE();
+}
+
+static void first_allocation_takes_few_frames(void)
+{
+    rig_start(0, NULL);
+    EXPECT(sh_malloc(16) != NULL);
+    EXPECT(rig_frames_held() <= 24 * 4096 + (sizeof(void *) == 8 ? 96 * T_KIB : 0) +
+                                    8 * (SH_ARCH_PAGE_SIZE - 4096));
+}
+
+/* The ledger of the rig is asked after each single call, not at the end only. */
+static void ledger_of_frames_is_met(void)
+{
+    struct sh_stats stats;
+
+    rig_start(0, NULL);
+    for (size_t size = 8; size <= 2 * T_MIB; size += size >> 1) {
+        void *p = sh_malloc(size);
+        EXPECT(p != NULL);
+        sh_stats(&stats);
+        EXPECT_EQ(stats.frames_held, rig_frames_held());
+        sh_free(p);
+        sh_stats(&stats);
+        EXPECT_EQ(stats.frames_held, rig_frames_held());
+        sh_trim(0);
+        sh_stats(&stats);
+        EXPECT_EQ(stats.frames_held, rig_frames_held());
+    }
+}
+
+static bool fits_80_columns(const char *text)
+{
+    unsigned column = 0;
+
+    for (; *text != 0; text++) {
+        column = *text == '\n' ? 0 : column + 1;
+        if (column > 80 || (*text != '\n' && (*text < ' ' || *text > '~')))
+            return false;
+    }
+    return true;
+}
+
+static void map_is_printed_in_80_columns(void)
+{
+    rig_start(0, NULL);
+    for (unsigned i = 0; i < 200; i++)
+        EXPECT(sh_malloc(i * 300) != NULL);
+    rig_log_clear();
+    sh_print_map();
+    EXPECT(t_length(rig_log()) > 100);
+    EXPECT(fits_80_columns(rig_log()));
+}
+
+static void explain_names_the_address(void)
+{
+    void *p;
+
+    rig_start(0, NULL);
+    p = sh_malloc(100);
+    rig_log_clear();
+    sh_explain((uintptr_t)p + 10);
+    EXPECT(t_contains(rig_log(), t_hex((uintptr_t)p)));
+    sh_free(p);
+    rig_log_clear();
+    sh_explain((uintptr_t)p);
+    EXPECT(rig_log()[0] != 0);
+    rig_log_clear();
+    sh_explain((uintptr_t)blocks);
+    EXPECT(rig_log()[0] != 0);
+    rig_log_clear();
+    sh_explain(0);
+    sh_explain(UINTPTR_MAX);
+    EXPECT(rig_log()[0] != 0);
+}
+
+static void errors_have_names(void)
+{
+    for (int error = SH_E_BUSY; error <= SH_OK; error++) {
+        EXPECT(sh_error_name(error) != NULL && sh_error_name(error)[0] != 0);
+        for (int other = SH_E_BUSY; other < error; other++)
+            EXPECT(!t_contains(sh_error_name(error), sh_error_name(other)));
+    }
+    EXPECT(sh_error_name(-1000) != NULL && sh_error_name(1000) != NULL);
+}
+
+static const struct test tests[] = {
+    { "identities_hold_after_every_call", identities_hold_after_every_call },
+    { "live_bytes_are_the_usable_bytes", live_bytes_are_the_usable_bytes },
+    { "mallocs_and_frees_are_counted", mallocs_and_frees_are_counted },
+    { "nothing_is_held_before_the_first_allocation", nothing_is_held_before_the_first_allocation },
+    { "first_allocation_takes_few_frames", first_allocation_takes_few_frames },
+    { "ledger_of_frames_is_met", ledger_of_frames_is_met },
+    { "map_is_printed_in_80_columns", map_is_printed_in_80_columns },
+    { "explain_names_the_address", explain_names_the_address },
+    { "errors_have_names", errors_have_names },
+};
+
+SUITE(stats, tests);

@@ -1,0 +1,234 @@
+/*
+ * Proves that memory goes back: after sh_trim(0) nothing that is wholly free stays committed, what is
+ * kept is at most what was asked, holes are given back too, and the limit is a ceiling.
+ */
+#include "kernel-test/test_util.h"
+
+#define MANY 512u
+#define HOLE_PAGES (2 * MM_GRANULE_PAGES)
+#define HOLE_SIZE (HOLE_PAGES << MM_PAGE_SHIFT)
+
+static struct t_block blocks[MANY];
+
+/* Committed bytes that are in no span. */
+static size_t idle(void)
+{
+    struct sh_stats stats;
+
+    sh_stats(&stats);
+    return stats.heap_free;
+}
+
+static void trim_of_an_empty_heap_keeps_metadata_only(void)
+{
+    struct sh_stats stats;
+
+    rig_start(0, NULL);
+    for (unsigned i = 0; i < MANY; i++)
+        blocks[i] = t_take(i * 8, i);
+    for (unsigned i = 0; i < MANY; i++)
+        t_give(&blocks[i]);
+    EXPECT(sh_trim(0) > 0);
+    sh_stats(&stats);
+    EXPECT_EQ(stats.heap_free, 0);
+    EXPECT_EQ(stats.heap_in_use, 0);
+    EXPECT_EQ(stats.frames_held, stats.meta_bytes + stats.table_bytes);
+    EXPECT_EQ(sh_trim(0), 0);
+    EXPECT_WHOLE();
+}
+
+/* Every other run is freed: no granule without a live page keeps its frames. */
+static void trim_releases_the_holes(void)
+{
+    const size_t pages = HOLE_PAGES, size = HOLE_SIZE;
+    unsigned count;
+
+    rig_start(0, NULL);
+    count = t_drain(pages, rig_is_machine() ? 2 * T_MIB / HOLE_SIZE : 8 * T_MIB / HOLE_SIZE);
+    for (unsigned i = 0; i < count; i += 2)
+        sh_free_pages(t_held[i]);
+    EXPECT(sh_trim(0) >= (count / 2 - 1) * (size - SH_GRANULE_SIZE));
+    for (unsigned i = 0; i < count; i++) {
+        uintptr_t base = (uintptr_t)t_held[i], whole = (base + SH_GRANULE_SIZE - 1) & ~(SH_GRANULE_SIZE - 1);
+        for (uintptr_t at = base; at - base < size; at += SH_PAGE_SIZE)
+            if ((i & 1) != 0)
+                EXPECT_EQ(sh_arch_state(at), SH_READY);
+            else if (at >= whole && at + SH_GRANULE_SIZE <= base + size)
+                EXPECT_EQ(sh_arch_state(at), SH_PREPARED);
+    }
+    EXPECT_WHOLE();
+    for (unsigned i = 0; i < count; i += 2) {
+        t_held[i] = sh_alloc_pages(pages);
+        EXPECT(t_held[i] != NULL);
+        t_fill(t_held[i], size, i);
+    }
+    t_release(count);
+    EXPECT_WHOLE();
+}
+
+static void trim_keeps_contents_of_live_blocks(void)
+{
+    uint32_t random = 5;
+
+    rig_start(0, NULL);
+    for (unsigned i = 0; i < MANY; i++)
+        blocks[i] = t_take(t_below(&random, 6000), i);
+    for (unsigned i = 0; i < MANY; i++)
+        if ((i & 7) != 0)
+            t_give(&blocks[i]);
+    EXPECT(sh_trim(0) > 0);
+    EXPECT(SH_GRANULE_SIZE > SH_PAGE_SIZE || idle() == 0);
+    for (unsigned i = 0; i < MANY; i += 8)
+        t_give(&blocks[i]);
+    EXPECT_WHOLE();
+}
+
+static void trim_keeps_at_most_what_was_asked(void)
+{
+    static const size_t keeps[] = { 1024 * T_KIB, 512 * T_KIB, 100 * T_KIB, SH_GRANULE_SIZE, 1, 0 };
+
+    rig_start(0, NULL);
+    t_release(t_drain(4, (unsigned)(2 * T_MIB >> MM_PAGE_SHIFT) >> 2));
+    for (unsigned i = 0; i < sizeof(keeps) / sizeof(keeps[0]); i++) {
+        size_t before = rig_frames_held(), given = sh_trim(keeps[i]);
+        EXPECT_EQ(before - rig_frames_held(), given);
+        EXPECT(idle() <= keeps[i]);
+        EXPECT_WHOLE();
+    }
+    EXPECT_EQ(idle(), 0);
+}
+
+static void trim_gives_no_more_than_needed(void)
+{
+    size_t before;
+
+    rig_start(0, NULL);
+    t_release(t_drain(4, (unsigned)(2 * T_MIB >> MM_PAGE_SHIFT) >> 2));
+    sh_trim(T_MIB);
+    before = idle();
+    EXPECT(before + SH_GRANULE_SIZE > T_MIB);
+    EXPECT_EQ(sh_trim(SIZE_MAX), 0);
+    EXPECT_EQ(idle(), before);
+}
+
+static void freed_large_object_goes_back(void)
+{
+    rig_start(0, NULL);
+    EXPECT(sh_malloc(16) != NULL);
+    for (size_t size = 40000; size <= 2 * T_MIB; size <<= 1) {
+        size_t before;
+        void *p;
+        sh_trim(0);
+        before = rig_frames_held();
+        p = sh_malloc(size);
+        EXPECT(p != NULL);
+        EXPECT(rig_frames_held() >= before + size - SH_GRANULE_SIZE);
+        sh_free(p);
+        sh_trim(0);
+        if (rig_frames_held() > before + 4 * SH_GRANULE_SIZE)
+            t_fail(__FILE__, __LINE__, "%zu bytes held before %zu were taken and freed, %zu after", before,
+                   size, rig_frames_held());
+    }
+    EXPECT_WHOLE();
+}
+
+static void trimmed_memory_is_zero_when_it_comes_back(void)
+{
+    rig_start(0, NULL);
+    for (unsigned round = 0; round < 8; round++) {
+        unsigned count = t_drain(8, 12);
+        for (unsigned i = 0; i < count; i++) {
+            if (round > 0)
+                EXPECT(t_is_zero(t_held[i], 8 * SH_PAGE_SIZE));
+            t_fill(t_held[i], 8 * SH_PAGE_SIZE, i);
+        }
+        t_release(count);
+        sh_trim(0);
+    }
+}
+
+static void limit_is_a_ceiling(void)
+{
+    unsigned count;
+
+    rig_start(0, NULL);
+    EXPECT(sh_malloc(16) != NULL);
+    for (size_t limit = 512 * T_KIB; limit <= 2 * T_MIB; limit += 300 * T_KIB) {
+        EXPECT_EQ(sh_set_limit(limit), SH_OK);
+        count = t_drain(1, T_MAX_HELD);
+        EXPECT(rig_frames_held() <= limit);
+        EXPECT(rig_frames_held() + 8 * SH_GRANULE_SIZE + 64 * T_KIB >= limit);
+        t_release(count);
+        EXPECT_WHOLE();
+    }
+}
+
+static void limit_below_what_is_held_trims(void)
+{
+    rig_start(0, NULL);
+    EXPECT(sh_malloc(16) != NULL);
+    t_release(t_drain(4, (unsigned)(2 * T_MIB >> MM_PAGE_SHIFT) >> 2));
+    EXPECT(rig_frames_held() > T_MIB);
+    EXPECT_EQ(sh_set_limit(T_MIB), SH_OK);
+    EXPECT(rig_frames_held() <= T_MIB);
+    EXPECT_WHOLE();
+}
+
+static void limit_below_what_lives_is_busy(void)
+{
+    unsigned count;
+
+    rig_start(0, NULL);
+    count = t_drain(4, (unsigned)(2 * T_MIB >> MM_PAGE_SHIFT) >> 2);
+    EXPECT_EQ(sh_set_limit(4 * T_MIB), SH_OK);
+    EXPECT_EQ(sh_set_limit(T_MIB), SH_E_BUSY);
+    EXPECT(sh_alloc_pages((T_MIB >> MM_PAGE_SHIFT)) != NULL);
+    EXPECT_WHOLE();
+    EXPECT_EQ(sh_set_limit(1), SH_E_BUSY);
+    EXPECT_EQ(sh_set_limit(0), SH_OK);
+    EXPECT(sh_alloc_pages((T_MIB >> MM_PAGE_SHIFT)) != NULL);
+    t_release(count);
+    EXPECT_WHOLE();
+}
+
+static void limit_of_the_configuration_holds(void)
+{
+    const struct sh_config config = { .size = sizeof(config), .limit = T_MIB, .hooks = rig_hooks() };
+
+    rig_start(0, &config);
+    EXPECT(t_drain(1, T_MAX_HELD) * SH_PAGE_SIZE > 512 * T_KIB);
+    EXPECT(rig_frames_held() <= T_MIB);
+    EXPECT_WHOLE();
+}
+
+/* Memory idle in one place serves a request in another before the limit refuses it. */
+static void limit_is_met_by_giving_idle_memory_back(void)
+{
+    rig_start(0, NULL);
+    EXPECT_EQ(sh_set_limit(2 * T_MIB), SH_OK);
+    for (unsigned round = 0; round < 12; round++) {
+        size_t pages = ((size_t)1 << MM_PAGE_SHIFT) > 8192 ? 20 + round : 40 + 5 * round;
+        unsigned count = t_drain(pages, 1);
+        EXPECT_EQ(count, 1);
+        t_release(count);
+        EXPECT(rig_frames_held() <= 2 * T_MIB);
+    }
+    EXPECT_WHOLE();
+}
+
+static const struct test tests[] = {
+    { "trim_of_an_empty_heap_keeps_metadata_only", trim_of_an_empty_heap_keeps_metadata_only },
+    { "trim_releases_the_holes", trim_releases_the_holes },
+    { "trim_keeps_contents_of_live_blocks", trim_keeps_contents_of_live_blocks },
+    { "trim_keeps_at_most_what_was_asked", trim_keeps_at_most_what_was_asked },
+    { "trim_gives_no_more_than_needed", trim_gives_no_more_than_needed },
+    { "freed_large_object_goes_back", freed_large_object_goes_back },
+    { "trimmed_memory_is_zero_when_it_comes_back", trimmed_memory_is_zero_when_it_comes_back },
+    { "limit_is_a_ceiling", limit_is_a_ceiling },
+    { "limit_below_what_is_held_trims", limit_below_what_is_held_trims },
+    { "limit_below_what_lives_is_busy", limit_below_what_lives_is_busy },
+    { "limit_of_the_configuration_holds", limit_of_the_configuration_holds },
+    { "limit_is_met_by_giving_idle_memory_back", limit_is_met_by_giving_idle_memory_back },
+};
+
+SUITE(trim, tests);

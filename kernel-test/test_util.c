@@ -1,0 +1,201 @@
+/*
+ * What several suites share.  See test_util.h.
+ */
+#include "kernel-test/test_util.h"
+
+void *t_held[T_MAX_HELD];
+
+size_t t_length(const char *text)
+{
+    size_t length = 0;
+
+    while (text[length] != 0)
+        length++;
+    return length;
+}
+
+bool t_contains(const char *text, const char *part)
+{
+    size_t at = 0;
+
+    for (; *text != 0; text++) {
+        for (at = 0; part[at] != 0 && text[at] == part[at]; at++)
+            ;
+        if (part[at] == 0)
+            return true;
+    }
+    return part[0] == 0;
+}
+
+const char *t_hex(uintptr_t value)
+{
+    static char text[2 * sizeof(uintptr_t) + 1];
+    unsigned at = 2 * sizeof(uintptr_t);
+
+    do {
+        text[--at] = "0123456789abcdef"[value & 15];
+        value >>= 4;
+    } while (value != 0);
+    return text + at;
+}
+
+static uint32_t pattern(uint32_t seed, uint32_t index)
+{
+    return (seed + index) * 0x9E3779B1u ^ seed;
+}
+
+/* Words where the block is aligned for them, as blocks of the heap are; the tail, and the rest, bytewise,
+ * lowest byte first. */
+typedef uint32_t __attribute__((may_alias)) word;
+
+static size_t whole_words(const void *p, size_t size)
+{
+    return ((uintptr_t)p & 3) == 0 ? size >> 2 : 0;
+}
+
+static uint8_t pattern_byte(uint32_t seed, size_t at)
+{
+    return (uint8_t)(pattern(seed, (uint32_t)(at >> 2)) >> (8 * (at & 3)));
+}
+
+void t_fill(void *p, size_t size, uint32_t seed)
+{
+    size_t count = whole_words(p, size);
+    word *words = p;
+    uint8_t *bytes = p;
+
+    for (size_t i = 0; i < count; i++)
+        words[i] = pattern(seed, (uint32_t)i);
+    for (size_t at = count << 2; at < size; at++)
+        bytes[at] = pattern_byte(seed, at);
+}
+
+bool t_holds(const void *p, size_t size, uint32_t seed)
+{
+    size_t count = whole_words(p, size);
+    const word *words = p;
+    const uint8_t *bytes = p;
+
+    for (size_t i = 0; i < count; i++)
+        if (words[i] != pattern(seed, (uint32_t)i))
+            return false;
+    for (size_t at = count << 2; at < size; at++)
+        if (bytes[at] != pattern_byte(seed, at))
+            return false;
+    return true;
+}
+
+bool t_is_zero(const void *p, size_t size)
+{
+    const uint8_t *bytes = p;
+
+    while (size-- > 0)
+        if (*bytes++ != 0)
+            return false;
+    return true;
+}
+
+uint32_t t_below(uint32_t *state, uint32_t limit)
+{
+    return (uint32_t)((uint64_t)t_random(state) * limit >> 32);
+}
+
+struct t_block t_take(size_t size, uint32_t seed)
+{
+    struct t_block block = { sh_malloc(size), size, seed };
+
+    if (block.p == NULL)
+        t_fail(__FILE__, __LINE__, "no memory for %zu bytes", size);
+    t_fill(block.p, size, seed);
+    return block;
+}
+
+void t_give(struct t_block *block)
+{
+    if (!t_holds(block->p, block->size, block->seed))
+        t_fail(__FILE__, __LINE__, "the contents of %p, %zu bytes, have changed", block->p, block->size);
+    sh_free(block->p);
+    block->p = NULL;
+}
+
+unsigned t_classes(size_t sizes[T_MAX_CLASSES])
+{
+    unsigned count = 0;
+    size_t size = 0;
+
+    while (size < MM_CLASS_LIMIT) {
+        void *p = sh_malloc(size + 1);
+        EXPECT(p != NULL);
+        EXPECT(sh_usable_size(p) > size);
+        size = sh_usable_size(p);
+        EXPECT(count < T_MAX_CLASSES);
+        sizes[count++] = size;
+        sh_free(p);
+    }
+    EXPECT_EQ(size, MM_CLASS_LIMIT);
+    return count;
+}
+
+void t_skip(const char *why)
+{
+    t_printf("    skipped: %s\n", why);
+}
+
+bool t_has_memory(size_t bytes)
+{
+    /* Metadata, tables and the test kernel's own needs come on top. */
+    if (bytes <= k_frames_total() - k_frames_out() && k_frames_total() - k_frames_out() - bytes > T_MIB / 2)
+        return true;
+    t_skip("the machine has too little memory");
+    return false;
+}
+
+unsigned t_drain(size_t pages, unsigned most)
+{
+    unsigned count = 0;
+
+    while (count < most && count < T_MAX_HELD) {
+        void *p = sh_alloc_pages(pages);
+        if (p == NULL)
+            break;
+        t_held[count++] = p;
+    }
+    return count;
+}
+
+void t_release(unsigned count)
+{
+    while (count-- > 0)
+        sh_free_pages(t_held[count]);
+}
+
+static void expect_sums(const char *file, int line)
+{
+    struct sh_stats s;
+    size_t held = rig_frames_held();
+
+    sh_stats(&s);
+    if (s.heap_sys != s.heap_in_use + s.heap_free + s.heap_released)
+        t_fail(file, line, "heap_sys %zu is not in use %zu + free %zu + released %zu", s.heap_sys,
+               s.heap_in_use, s.heap_free, s.heap_released);
+    if (s.frames_held != held)
+        t_fail(file, line, "frames_held says %zu, the ledger %zu", s.frames_held, held);
+    if (s.frames_held != s.heap_in_use + s.heap_free + s.meta_bytes + s.table_bytes)
+        t_fail(file, line, "frames_held %zu is not in use %zu + free %zu + metadata %zu + tables %zu",
+               s.frames_held, s.heap_in_use, s.heap_free, s.meta_bytes, s.table_bytes);
+}
+
+void t_expect_whole(const char *file, int line)
+{
+    unsigned audited;
+    int faults;
+
+    rig_log_clear();
+    faults = sh_verify();
+    if (faults != 0)
+        t_fail(file, line, "sh_verify finds %d: %s", faults, rig_log());
+    audited = rig_audit();
+    if (audited != 0)
+        t_fail(file, line, "the audit finds %u", audited);
+    expect_sums(file, line);
+}
