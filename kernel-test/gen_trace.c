@@ -1,9 +1,9 @@
 /*
  * Writes the generated trace:  gen-trace mixed.trace
  *
- * What the recorded programs lack: aligned blocks of every power, zero sizes, blocks that shrink and
- * grow by turns, blocks of several megabytes, more than a chunk at once.  Fits a machine of 64 MiB.  The
- * same file every time.
+ * What the recorded programs lack: aligned blocks of every power, zero sizes, blocks that shrink
+ * and grow by turns, blocks of several megabytes, more than a chunk at once.  Fits a machine of 64
+ * MiB.  The same file every time.
  */
 #include <stdint.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /*
  * Runs the suites on the host:  host-test [suite | suite/test]
  *
- * The rig (rig_host.c) catches signals: a touch of memory that is not the heap's fails the running test,
- * a test that hangs ends the run.
+ * The rig (rig_host.c) catches signals: a touch of memory that is not the heap's fails the running
+ * test, a test that hangs ends the run.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,5 +28,6 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s [suite | suite/test]\n", argv[0]);
         return 2;
     }
-    return test_run(sizeof(void *) == 8 ? "host 64-bit" : "host 32-bit", argc == 2 ? argv[1] : "") != 0;
+    return test_run(sizeof(void *) == 8 ? "host 64-bit" : "host 32-bit",
+                    argc == 2 ? argv[1] : "") != 0;
 }

@@ -2,9 +2,10 @@
  * The demonstration: allocation traces of real programs run against the heap.
  *
  * Every block is filled with a pattern of its own, which is checked when it is freed, when it is
- * resized, and at the end; sh_verify runs along the way.  Each trace has a heap of its own, so that the
- * figures of one do not depend on another.  A trace is checked whole before its first event is done; the
- * table of its slots is itself a page run of the heap.  Only the calls of the heap are timed.
+ * resized, and at the end; sh_verify runs along the way.  Each trace has a heap of its own, so
+ * that the figures of one do not depend on another.  A trace is checked whole before its first
+ * event is done; the table of its slots is itself a page run of the heap.  Only the calls of the
+ * heap are timed.
  */
 #include "kernel-test/kernel.h"
 #include "kernel-test/rig.h"
@@ -66,7 +67,8 @@ static void *call(const struct trace_event *event, void *block)
     return block;
 }
 
-static bool check_new(uint32_t index, const struct trace_event *event, const struct trace_slot *slot,
+static bool check_new(uint32_t index, const struct trace_event *event,
+                      const struct trace_slot *slot,
                       void *block)
 {
     size_t kept = slot->size < event->size ? slot->size : event->size;
@@ -242,9 +244,11 @@ static void print_table(unsigned count)
             continue;
         }
         t_printf("%-16s %9u %11zu %14zu %11zu %13u\n", r->name, (unsigned)r->events, r->peak_live,
-                 r->peak_held, r->after_trim, (unsigned)divide(r->cycles, r->events == 0 ? 1 : r->events));
+                 r->peak_held, r->after_trim,
+                 (unsigned)divide(r->cycles, r->events == 0 ? 1 : r->events));
     }
-    t_printf("\nBytes.  Committed is every frame held: data, metadata, page tables, the replay's own slots.\n");
+    t_printf("\nBytes.  Committed is every frame held: data, metadata, page tables, and the table of "
+             "the replay itself.\n");
 }
 
 static void print_heap(const char *name)
@@ -255,9 +259,10 @@ static void print_heap(const char *name)
     t_printf("\nThe heap at the end of %s\n", name);
     t_printf("  heap_sys %zu = in use %zu + free %zu + released %zu\n", s.heap_sys, s.heap_in_use,
              s.heap_free, s.heap_released);
-    t_printf("  frames_held %zu, of them metadata %zu, page tables %zu\n", s.frames_held, s.meta_bytes,
-             s.table_bytes);
-    t_printf("  live: %zu bytes in %zu objects; %llu mallocs, %llu frees\n", s.live_bytes, s.live_objects,
+    t_printf("  frames_held %zu, of them metadata %zu, page tables %zu\n", s.frames_held,
+             s.meta_bytes, s.table_bytes);
+    t_printf("  live: %zu bytes in %zu objects; %llu mallocs, %llu frees\n", s.live_bytes,
+             s.live_objects,
              (unsigned long long)s.mallocs, (unsigned long long)s.frees);
     t_printf("  %u windows, %u arenas, %u spans\n\n", s.windows, s.arenas, s.spans);
     rig_log_clear();

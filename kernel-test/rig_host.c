@@ -1,12 +1,12 @@
 /*
  * The rig on the host: a port that checks every call.
  *
- * The heap stands on an area of PROT_NONE memory.  Each arch page of it has a shadow state, and each of
- * the seven sh_arch_* functions rejects what the contract forbids: a map of a page that is not Reserved,
- * a commit of one that is not Prepared, a release that is not exactly a reservation.  Only Ready pages
- * can be touched: a decommit destroys the contents and the access, so that a heap which touches what it
- * gave back ends in SIGSEGV, and the test fails with the address.  Demand mode works through the same
- * signal: sh_handle_fault is asked first.
+ * The heap stands on an area of PROT_NONE memory.  Each arch page of it has a shadow state, and
+ * each of the seven sh_arch_* functions rejects what the contract forbids: a map of a page that is
+ * not Reserved, a commit of one that is not Prepared, a release that is not exactly a
+ * reservation.  Only Ready pages can be touched: a decommit destroys the contents and the access,
+ * so that a heap which touches what it gave back ends in SIGSEGV, and the test fails with the
+ * address.  Demand mode works through the same signal: sh_handle_fault is asked first.
  *
  * There is no sh_arch_port here, so the heap does without what it offers.  Page tables are a ledger
  * only: one 4 KiB frame for each chunk that has a page in Prepared, Ready or Fault.
@@ -96,7 +96,8 @@ static size_t log_length;
 
 /* ---- the shadow ---- */
 
-static const char *const kind_names[] = { "reserve", "release", "map", "commit", "decommit", "fault" };
+static const char *const kind_names[] = { "reserve", "release", "map", "commit", "decommit",
+                                          "fault" };
 static const char *const state_names[] = { "None", "Reserved", "Prepared", "Ready", "Fault" };
 
 static size_t page_index(uintptr_t address)
@@ -106,7 +107,8 @@ static size_t page_index(uintptr_t address)
 
 static bool in_area(uintptr_t base, size_t size)
 {
-    return base >= area_base && base - area_base < AREA_SIZE && size <= AREA_SIZE - (base - area_base);
+    return base >= area_base && base - area_base < AREA_SIZE &&
+        size <= AREA_SIZE - (base - area_base);
 }
 
 static bool has_table(enum sh_state state)
@@ -520,7 +522,8 @@ static void catch_signals(void)
 {
     static char stack[256 * 1024];
     stack_t alternate = { .ss_sp = stack, .ss_size = sizeof(stack) };
-    struct sigaction fault = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK };
+    struct sigaction fault = { .sa_sigaction = on_fault,
+                               .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK };
     struct sigaction hang = { .sa_handler = on_alarm };
 
     sigaltstack(&alternate, NULL);
@@ -600,7 +603,8 @@ void rig_reset(void)
     if (error != SH_OK && error != SH_E_STATE)
         t_fail(__FILE__, __LINE__, "sh_shutdown gives %d", error);
     if (reserved != 0)
-        t_fail(__FILE__, __LINE__, "the heap ended with %zu bytes reserved, %zu committed, %zu of tables",
+        t_fail(__FILE__, __LINE__,
+               "the heap ended with %zu bytes reserved, %zu committed, %zu of tables",
                reserved, ready, tables);
 }
 

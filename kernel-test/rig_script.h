@@ -1,7 +1,7 @@
 /*
- * What only the host's rig can do: a port that follows a script.  A test says how the next reservations
- * are answered, how much may be prepared, which kind of call fails; and reads back every call that the
- * heap made, in order.
+ * What only the host's rig can do: a port that follows a script.  A test says how the next
+ * reservations are answered, how much may be prepared, which kind of call fails; and reads back
+ * every call that the heap made, in order.
  */
 #ifndef RIG_SCRIPT_H
 #define RIG_SCRIPT_H
@@ -26,7 +26,8 @@ struct rig_call {
 };
 
 /* Answers to reservations, consumed one a call in the order given; after the last one the donated
- * windows answer again.  rig_script_give names an address inside the rig's area, in a window or not. */
+ * windows answer again.  rig_script_give names an address inside the rig's area, in a window or
+ * not. */
 void rig_script_refuse(unsigned count);
 void rig_script_give(uintptr_t base);
 unsigned rig_script_left(void);
@@ -34,7 +35,8 @@ unsigned rig_script_left(void);
 /* Bytes that may be Prepared or Ready at once; 0 = any number.  Beyond them map fails. */
 void rig_script_prepared_budget(size_t bytes);
 
-/* Fails the nth call of one kind from now (reserve, map or commit), once or from then on; 0 = none. */
+/* Fails the nth call of one kind from now (reserve, map or commit), once or from then on; 0 =
+ * none. */
 void rig_script_fail(enum rig_kind kind, unsigned long nth, bool from_then_on);
 
 /* The calls since the last reset or rig_script_forget: how many, how many of a kind, and the first

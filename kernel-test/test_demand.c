@@ -1,14 +1,15 @@
 /*
- * Proves demand mode: sh_malloc takes no frames for the block, the first touch of a page does through
- * sh_handle_fault, page runs and metadata are committed at once, and an address that is no live
- * object's is never mended.
+ * Proves demand mode: sh_malloc takes no frames for the block, the first touch of a page does
+ * through sh_handle_fault, page runs and metadata are committed at once, and an address that is no
+ * live object's is never mended.
  */
 #include "kernel-test/k_string.h"
 #include "kernel-test/test_util.h"
 
 static void start(void)
 {
-    const struct sh_config config = { .size = sizeof(config), .demand = true, .hooks = rig_hooks() };
+    const struct sh_config config = { .size = sizeof(config), .demand = true,
+                                      .hooks = rig_hooks() };
 
     rig_start(0, &config);
 }
@@ -222,7 +223,8 @@ static const struct test tests[] = {
     { "every_page_in_any_order_can_be_touched", every_page_in_any_order_can_be_touched },
     { "small_objects_serve", small_objects_serve },
     { "page_runs_are_committed_at_once", page_runs_are_committed_at_once },
-    { "realloc_and_calloc_work_over_untouched_pages", realloc_and_calloc_work_over_untouched_pages },
+    { "realloc_and_calloc_work_over_untouched_pages",
+      realloc_and_calloc_work_over_untouched_pages },
     { "fault_elsewhere_is_not_mended", fault_elsewhere_is_not_mended },
     { "page_that_is_there_is_not_mended", page_that_is_there_is_not_mended },
     { "eager_mode_mends_nothing", eager_mode_mends_nothing },

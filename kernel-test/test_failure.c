@@ -1,7 +1,7 @@
 /*
- * Proves R7: whichever fallible call under the heap fails, for the n-th time, for every n, once or from
- * then on, the caller gets NULL or an error, the heap verifies, live objects keep their bytes, no frame
- * is lost, and the same call works as soon as the machine does.
+ * Proves R7: whichever fallible call under the heap fails, for the n-th time, for every n, once or
+ * from then on, the caller gets NULL or an error, the heap verifies, live objects keep their
+ * bytes, no frame is lost, and the same call works as soon as the machine does.
  */
 #include "kernel-test/test_util.h"
 
@@ -296,35 +296,36 @@ static bool act_new_window(void)
 }
 
 static const struct scenario scenarios[] = {
-    { "first object", 64 * T_MIB, false, 0, nothing, act_small },
-    { "first large object", 64 * T_MIB, false, 0, nothing, act_large },
-    { "another class", 64 * T_MIB, false, 0, warm, act_other_class },
-    { "the largest class", 64 * T_MIB, false, 0, warm, act_medium },
-    { "refill", 64 * T_MIB, false, 0, warm_and_full_class, act_refill },
-    { "next chunk", 64 * T_MIB, false, 5 * T_MIB, warm_and_fill_chunk, act_large },
-    { "beyond a chunk", 64 * T_MIB, false, 5 * T_MIB, warm, act_beyond_chunk },
-    { "beyond an arena", 256 * T_MIB, false, MM_ARENA_SIZE + T_MIB, warm, act_beyond_arena },
-    { "calloc", 64 * T_MIB, false, 0, warm, act_calloc },
-    { "large calloc", 64 * T_MIB, false, 0, warm, act_calloc_large },
-    { "realloc to a class", 64 * T_MIB, false, 0, warm_and_subject, act_realloc_to_class },
-    { "realloc to large", 64 * T_MIB, false, 0, warm_and_subject, act_realloc_to_large },
-    { "large realloc", 64 * T_MIB, false, 0, warm_and_large_subject, act_realloc_to_large },
-    { "realloc to another chunk", 64 * T_MIB, false, 6 * T_MIB, warm_and_large_subject, act_realloc_far },
-    { "aligned", 64 * T_MIB, false, 0, warm, act_aligned },
-    { "aligned to an arena", 256 * T_MIB, false, 2 * T_MIB, warm, act_aligned_arena },
-    { "one page", 64 * T_MIB, false, 0, warm, act_page },
-    { "page run", 64 * T_MIB, false, 0, warm, act_pages },
-    { "after a trim", 64 * T_MIB, false, 2 * T_MIB, warm_and_trim, act_large },
-    { "small after a trim", 64 * T_MIB, false, 2 * T_MIB, warm_and_trim, act_mixture },
-    { "mixture", 64 * T_MIB, false, 2 * T_MIB, warm, act_mixture },
-    { "first mixture", 64 * T_MIB, false, 2 * T_MIB, nothing, act_mixture },
+    { "first object", 16 * T_MIB, false, 0, nothing, act_small },
+    { "first large object", 16 * T_MIB, false, 0, nothing, act_large },
+    { "another class", 16 * T_MIB, false, 0, warm, act_other_class },
+    { "the largest class", 16 * T_MIB, false, 0, warm, act_medium },
+    { "refill", 16 * T_MIB, false, 0, warm_and_full_class, act_refill },
+    { "next chunk", 16 * T_MIB, false, 5 * T_MIB, warm_and_fill_chunk, act_large },
+    { "beyond a chunk", 16 * T_MIB, false, 5 * T_MIB, warm, act_beyond_chunk },
+    { "beyond an arena", 4 * MM_ARENA_SIZE, false, MM_ARENA_SIZE + T_MIB, warm, act_beyond_arena },
+    { "calloc", 16 * T_MIB, false, 0, warm, act_calloc },
+    { "large calloc", 16 * T_MIB, false, 0, warm, act_calloc_large },
+    { "realloc to a class", 16 * T_MIB, false, 0, warm_and_subject, act_realloc_to_class },
+    { "realloc to large", 16 * T_MIB, false, 0, warm_and_subject, act_realloc_to_large },
+    { "large realloc", 16 * T_MIB, false, 0, warm_and_large_subject, act_realloc_to_large },
+    { "realloc to another chunk", 16 * T_MIB, false, 6 * T_MIB, warm_and_large_subject,
+      act_realloc_far },
+    { "aligned", 16 * T_MIB, false, 0, warm, act_aligned },
+    { "aligned to an arena", 4 * MM_ARENA_SIZE, false, 2 * T_MIB, warm, act_aligned_arena },
+    { "one page", 16 * T_MIB, false, 0, warm, act_page },
+    { "page run", 16 * T_MIB, false, 0, warm, act_pages },
+    { "after a trim", 16 * T_MIB, false, 2 * T_MIB, warm_and_trim, act_large },
+    { "small after a trim", 16 * T_MIB, false, 2 * T_MIB, warm_and_trim, act_mixture },
+    { "mixture", 16 * T_MIB, false, 2 * T_MIB, warm, act_mixture },
+    { "first mixture", 16 * T_MIB, false, 2 * T_MIB, nothing, act_mixture },
     { "window above", 2 * T_MIB, false, 3 * T_MIB, full_and_window_above, act_large },
     { "window below", 0, false, 3 * T_MIB, full_and_window_below, act_large },
     { "many windows", 0, false, 0, many_windows, act_large },
     { "window donated late", T_MIB, false, 2 * T_MIB, warm_and_full_window, act_new_window },
-    { "demand: touched page by page", 64 * T_MIB, true, 0, untouched_subject, act_fault_in },
-    { "demand: realloc", 64 * T_MIB, true, 0, partly_touched_subject, act_demand_realloc },
-    { "demand: page run", 64 * T_MIB, true, 0, warm, act_demand_pages },
+    { "demand: touched page by page", 16 * T_MIB, true, 0, untouched_subject, act_fault_in },
+    { "demand: realloc", 16 * T_MIB, true, 0, partly_touched_subject, act_demand_realloc },
+    { "demand: page run", 16 * T_MIB, true, 0, warm, act_demand_pages },
 };
 
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))

@@ -1,7 +1,7 @@
 /*
- * Proves R9 where no interrupt is needed for it: a call in a handler's context takes no frame and calls
- * no port (the host's rig rejects any), is served from what is there, and gives NULL beyond that; an NMI
- * handler may ask.  test_timer.c does it with real interrupts.
+ * Proves R9 where no interrupt is needed for it: a call in a handler's context takes no frame and
+ * calls no port (the host's rig rejects any), is served from what is there, and gives NULL beyond
+ * that; an NMI handler may ask.  test_timer.c does it with real interrupts.
  */
 #include "kernel-test/test_util.h"
 
@@ -126,7 +126,8 @@ static void nmi_handler_may_ask(void)
 
 static unsigned hook_runs;
 
-/* Inside a hook the heap is in the middle of growing: it must not grow again, nor wait for itself. */
+/* Inside a hook the heap is in the middle of growing: it must not grow again, nor wait for
+ * itself. */
 static void allocate_in_hook(void)
 {
     void *p;

@@ -255,6 +255,40 @@ static void directories_are_switched(void)
     k_frame_free(frame, 4096);
 }
 
+static uintptr_t watched;
+static unsigned looks;
+static bool stale;
+
+/* In a hook of the heap's: an address whose entry names no frame any more must not be reachable, through
+ * the TLB either. */
+static void look_for_stale(void)
+{
+    uint64_t top = walk_top(0, watched);
+
+    if (!walk_is_table(top) || walk_leaf(top, watched) >> 12 != 0)
+        return;
+    looks++;
+    stale = !k_faults(read_byte, (void *)watched) || stale;
+}
+
+static void frames_go_back_after_the_flush(void)
+{
+    rig_start(0, NULL);
+    looks = 0;
+    stale = false;
+    for (unsigned i = 0; i < 8; i++) {
+        watched = (uintptr_t)sh_alloc_pages((SH_GRANULE_SIZE / SH_PAGE_SIZE) * (1 + i));
+        EXPECT(watched != 0);
+        sh_free_pages((void *)watched);
+        rig_probe(look_for_stale);
+        write_byte((void *)watched);
+        sh_trim(0);
+        rig_probe(NULL);
+    }
+    EXPECT(looks > 0);
+    EXPECT(!stale);
+}
+
 static const struct test tests[] = {
     { "faults_are_found", faults_are_found },
     { "code_and_constants_are_read_only", code_and_constants_are_read_only },
@@ -268,6 +302,7 @@ static const struct test tests[] = {
     { "faults_in_handlers_are_found", faults_in_handlers_are_found },
     { "cycles_go_on", cycles_go_on },
     { "directories_are_switched", directories_are_switched },
+    { "frames_go_back_after_the_flush", frames_go_back_after_the_flush },
 };
 
 SUITE(kernel, tests);

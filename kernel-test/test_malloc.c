@@ -1,6 +1,6 @@
 /*
- * Proves what malloc, calloc, realloc, aligned_alloc and the queries promise of a single object: its
- * size, alignment, contents, and that no two live ones overlap.
+ * Proves what malloc, calloc, realloc, aligned_alloc and the queries promise of a single object:
+ * its size, alignment, contents, and that no two live ones overlap.
  */
 #include "kernel-test/k_string.h"
 #include "kernel-test/test_util.h"
@@ -337,9 +337,9 @@ static void large_block_is_good(size_t size)
 
 static void large_objects_are_whole(void)
 {
-    static const size_t sizes[] = { MM_CLASS_LIMIT + 1, 100000, T_MIB, MM_CHUNK_SIZE - 1, MM_CHUNK_SIZE,
-                                    MM_CHUNK_SIZE + 1, 2 * MM_CHUNK_SIZE + 12345, MM_ARENA_SIZE,
-                                    MM_ARENA_SIZE + SH_PAGE_SIZE,
+    static const size_t sizes[] = { MM_CLASS_LIMIT + 1, 100000, T_MIB, MM_CHUNK_SIZE - 1,
+                                    MM_CHUNK_SIZE, MM_CHUNK_SIZE + 1, 2 * MM_CHUNK_SIZE + 12345,
+                                    MM_ARENA_SIZE, MM_ARENA_SIZE + SH_PAGE_SIZE,
                                     MM_ARENA_SIZE + (MM_ARENA_SIZE >> 1) };
 
     rig_start(16 * MM_ARENA_SIZE, NULL);
@@ -528,7 +528,8 @@ static const struct test tests[] = {
     { "realloc_to_zero_keeps_an_object", realloc_to_zero_keeps_an_object },
     { "realloc_that_fails_leaves_the_block", realloc_that_fails_leaves_the_block },
     { "realloc_that_shrinks_never_fails", realloc_that_shrinks_never_fails },
-    { "aligned_alloc_takes_every_power_up_to_an_arena", aligned_alloc_takes_every_power_up_to_an_arena },
+    { "aligned_alloc_takes_every_power_up_to_an_arena",
+      aligned_alloc_takes_every_power_up_to_an_arena },
     { "aligned_alloc_refuses_other_alignments", aligned_alloc_refuses_other_alignments },
     { "large_objects_are_whole", large_objects_are_whole },
     { "free_sized_takes_the_size_given", free_sized_takes_the_size_given },

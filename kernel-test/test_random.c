@@ -184,7 +184,9 @@ static void fill(void)
 static void drain(enum order order, unsigned leave)
 {
     for (unsigned i = 0; i < SLOTS; i++) {
-        unsigned slot = order == LAST_FIRST ? SLOTS - 1 - i : order == FIRST_FIRST ? i : below(SLOTS);
+        unsigned slot = order == LAST_FIRST    ? SLOTS - 1 - i
+                        : order == FIRST_FIRST ? i
+                                               : below(SLOTS);
         if (slots[slot].p != NULL && below(100) >= leave)
             give(slot);
     }
@@ -266,7 +268,8 @@ static void random_windows_keep_the_heap_whole(void)
 
 static void random_demand_keeps_the_heap_whole(void)
 {
-    const struct sh_config config = { .size = sizeof(config), .demand = true, .hooks = rig_hooks() };
+    const struct sh_config config = { .size = sizeof(config), .demand = true,
+                                      .hooks = rig_hooks() };
 
     for (uint32_t seed = 300; seed < (rig_is_machine() ? 301u : 306u); seed++) {
         rig_start(0, &config);

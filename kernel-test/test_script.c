@@ -1,7 +1,7 @@
 /*
- * Proves what only a scripted port can show (host): how often the heap asks, in which order it maps,
- * commits and releases, and that refusals of any kind, anywhere, leave a heap that works as soon as the
- * port does.
+ * Proves what only a scripted port can show (host): how often the heap asks, in which order it
+ * maps, commits and releases, and that refusals of any kind, anywhere, leave a heap that works as
+ * soon as the port does.
  */
 #include "kernel-test/rig_script.h"
 #include "kernel-test/test_util.h"
@@ -18,7 +18,8 @@ static uintptr_t area(void)
 
 static void begin(bool demand)
 {
-    const struct sh_config config = { .size = sizeof(config), .demand = demand, .hooks = rig_hooks() };
+    const struct sh_config config = { .size = sizeof(config), .demand = demand,
+                                      .hooks = rig_hooks() };
 
     rig_reset();
     EXPECT_EQ(sh_init(&config), SH_OK);
@@ -155,7 +156,8 @@ static void small_budget_of_prepared_memory_serves(void)
     EXPECT_WHOLE();
 }
 
-/* Of window A 16 MiB are reserved, one chunk of it mapped; B lies elsewhere; the request fits only B. */
+/* Of window A 16 MiB are reserved, one chunk of it mapped; B lies elsewhere; the request fits
+ * only B. */
 static void *switch_windows(bool must_work)
 {
     EXPECT_EQ(rig_window(area(), A_SIZE), SH_OK);

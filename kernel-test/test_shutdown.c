@@ -1,7 +1,7 @@
 /*
  * Proves the heap's beginning and end: what calls do before sh_init and after sh_shutdown, which
- * configurations are refused, and that a shutdown gives everything back so that a new start is like the
- * first one.
+ * configurations are refused, and that a shutdown gives everything back so that a new start is
+ * like the first one.
  */
 #include "kernel-test/test_util.h"
 
@@ -166,11 +166,12 @@ static void configuration_that_means_nothing_is_refused(void)
     expect_init(&config, SH_OK);
 }
 
-/* An older caller's structure ends earlier; what it does not have is default, whatever lies behind it. */
+/* An older caller's structure ends earlier; what it does not have is default, whatever lies
+ * behind it. */
 static void shorter_configuration_is_an_older_callers(void)
 {
-    struct sh_config config = { .size = offsetof(struct sh_config, demand), .cpus = 1, .demand = true,
-                                .limit = 1, .quarantine = SIZE_MAX };
+    struct sh_config config = { .size = offsetof(struct sh_config, demand), .cpus = 1,
+                                .demand = true, .limit = 1, .quarantine = SIZE_MAX };
 
     expect_init(&config, SH_OK);
     EXPECT(sh_malloc(200000) != NULL);

@@ -1,12 +1,12 @@
 /*
- * The table of all suites: those of every image, then those that need the scripted port (host) or real
- * interrupts and page tables (booted).
+ * The table of all suites: those of every image, then those that need the scripted port (host) or
+ * real interrupts and page tables (booted).
  */
 #include "kernel-test/test.h"
 
 extern const struct suite suite_malloc, suite_misuse, suite_windows, suite_growth, suite_failure,
-    suite_random, suite_stats, suite_trim, suite_demand, suite_interrupt, suite_shutdown, suite_trace,
-    suite_script, suite_kernel, suite_timer, suite_verify;
+    suite_random, suite_stats, suite_trim, suite_demand, suite_interrupt, suite_shutdown,
+    suite_trace, suite_script, suite_kernel, suite_timer, suite_arena, suite_pages, suite_span, suite_verify;
 
 const struct suite *const test_suites[] = {
 #if !__STDC_HOSTED__
@@ -30,6 +30,9 @@ const struct suite *const test_suites[] = {
 #endif
     &suite_shutdown,
     &suite_trace,
+    &suite_arena,
+    &suite_pages,
+    &suite_span,
     &suite_verify,
     NULL,
 };

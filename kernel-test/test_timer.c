@@ -1,7 +1,7 @@
 /*
- * Proves R9 with real interrupts (booted only): the timer strikes at ever changing instructions while
- * the thread allocates, frees, grows and trims, and its handler allocates and frees as well.  Whatever
- * either of them holds keeps its bytes, and the heap is whole.
+ * Proves R9 with real interrupts (booted only): the timer strikes at ever changing instructions
+ * while the thread allocates, frees, grows and trims, and its handler allocates and frees as
+ * well.  Whatever either of them holds keeps its bytes, and the heap is whole.
  */
 #include "kernel-test/kernel.h"
 #include "kernel-test/test_util.h"
@@ -141,9 +141,12 @@ static void timer_may_strike_while_windows_are_added(void)
 }
 
 static const struct test tests[] = {
-    { "timer_may_strike_anywhere_in_small_operations", timer_may_strike_anywhere_in_small_operations },
-    { "timer_may_strike_anywhere_in_large_operations", timer_may_strike_anywhere_in_large_operations },
-    { "timer_may_strike_while_memory_goes_and_comes", timer_may_strike_while_memory_goes_and_comes },
+    { "timer_may_strike_anywhere_in_small_operations",
+      timer_may_strike_anywhere_in_small_operations },
+    { "timer_may_strike_anywhere_in_large_operations",
+      timer_may_strike_anywhere_in_large_operations },
+    { "timer_may_strike_while_memory_goes_and_comes",
+      timer_may_strike_while_memory_goes_and_comes },
     { "timer_may_strike_while_windows_are_added", timer_may_strike_while_windows_are_added },
 };
 

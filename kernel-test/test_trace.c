@@ -1,6 +1,6 @@
 /*
- * Proves that a trace is untrusted input: whatever is wrong with it is found before any of it is done,
- * with the event and the reason, and no byte beyond its end is read.
+ * Proves that a trace is untrusted input: whatever is wrong with it is found before any of it is
+ * done, with the event and the reason, and no byte beyond its end is read.
  */
 #include "kernel-test/k_string.h"
 #include "kernel-test/test_util.h"
@@ -20,7 +20,8 @@ static void put32(size_t at, uint32_t value)
         bytes[at + i] = (uint8_t)(value >> (8 * i));
 }
 
-static void put_event(unsigned index, unsigned operation, unsigned align, uint32_t slot, uint32_t size)
+static void put_event(unsigned index, unsigned operation, unsigned align, uint32_t slot,
+                      uint32_t size)
 {
     put32(TRACE_HEADER_SIZE + index * TRACE_EVENT_SIZE, operation << 29 | align << 24 | slot);
     put32(TRACE_HEADER_SIZE + index * TRACE_EVENT_SIZE + 4, size);
@@ -57,7 +58,8 @@ static void expect_bad(int line, uint32_t event, const char *what)
     if (good(SIZE))
         t_fail(__FILE__, line, "accepted; expected: %s", what);
     if (error.event != event || error.what == NULL || !t_contains(error.what, what))
-        t_fail(__FILE__, line, "event %u: \"%s\" instead of event %u: \"%s\"", (unsigned)error.event,
+        t_fail(__FILE__, line, "event %u: \"%s\" instead of event %u: \"%s\"",
+               (unsigned)error.event,
                error.what == NULL ? "" : error.what, (unsigned)event, what);
 }
 
@@ -149,9 +151,10 @@ static void wrong_headers_are_found(void)
 
 static void slots_out_of_range_are_found(void)
 {
-    static const unsigned operations[EVENTS] = { TRACE_ALLOC, TRACE_CALLOC, TRACE_REALLOC, TRACE_ALIGNED,
-                                                 TRACE_FREE,  TRACE_ALLOC,  TRACE_REALLOC, TRACE_FREE,
-                                                 TRACE_FREE };
+    static const unsigned operations[EVENTS] = {
+        TRACE_ALLOC, TRACE_CALLOC,  TRACE_REALLOC, TRACE_ALIGNED, TRACE_FREE,
+        TRACE_ALLOC, TRACE_REALLOC, TRACE_FREE,    TRACE_FREE,
+    };
 
     for (unsigned i = 0; i < EVENTS; i++) {
         build();
@@ -231,7 +234,8 @@ static void any_changed_byte_is_handled(void)
             build();
             bytes[at] ^= (uint8_t)(1u << bit);
             if (!good(SIZE))
-                EXPECT(error.what != NULL && (error.event == TRACE_NO_EVENT || error.event <= EVENTS));
+                EXPECT(error.what != NULL && (error.event == TRACE_NO_EVENT ||
+                                              error.event <= EVENTS));
         }
 }
 

@@ -1,6 +1,6 @@
 /*
- * Proves that memory goes back: after sh_trim(0) nothing that is wholly free stays committed, what is
- * kept is at most what was asked, holes are given back too, and the limit is a ceiling.
+ * Proves that memory goes back: after sh_trim(0) nothing that is wholly free stays committed, what
+ * is kept is at most what was asked, holes are given back too, and the limit is a ceiling.
  */
 #include "kernel-test/test_util.h"
 
@@ -49,7 +49,8 @@ static void trim_releases_the_holes(void)
         sh_free_pages(t_held[i]);
     EXPECT(sh_trim(0) >= (count / 2 - 1) * (size - SH_GRANULE_SIZE));
     for (unsigned i = 0; i < count; i++) {
-        uintptr_t base = (uintptr_t)t_held[i], whole = (base + SH_GRANULE_SIZE - 1) & ~(SH_GRANULE_SIZE - 1);
+        uintptr_t base = (uintptr_t)t_held[i],
+            whole = (base + SH_GRANULE_SIZE - 1) & ~(SH_GRANULE_SIZE - 1);
         for (uintptr_t at = base; at - base < size; at += SH_PAGE_SIZE)
             if ((i & 1) != 0)
                 EXPECT_EQ(sh_arch_state(at), SH_READY);
@@ -126,7 +127,8 @@ static void freed_large_object_goes_back(void)
         sh_free(p);
         sh_trim(0);
         if (rig_frames_held() > before + 4 * SH_GRANULE_SIZE)
-            t_fail(__FILE__, __LINE__, "%zu bytes held before %zu were taken and freed, %zu after", before,
+            t_fail(__FILE__, __LINE__, "%zu bytes held before %zu were taken and freed, %zu after",
+                   before,
                    size, rig_frames_held());
     }
     EXPECT_WHOLE();
@@ -193,7 +195,8 @@ static void limit_below_what_lives_is_busy(void)
 
 static void limit_of_the_configuration_holds(void)
 {
-    const struct sh_config config = { .size = sizeof(config), .limit = T_MIB, .hooks = rig_hooks() };
+    const struct sh_config config = { .size = sizeof(config), .limit = T_MIB,
+                                      .hooks = rig_hooks() };
 
     rig_start(0, &config);
     EXPECT(t_drain(1, T_MAX_HELD) * SH_PAGE_SIZE > 512 * T_KIB);

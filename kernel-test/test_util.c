@@ -44,7 +44,8 @@ static uint32_t pattern(uint32_t seed, uint32_t index)
     return (seed + index) * 0x9E3779B1u ^ seed;
 }
 
-/* Words where the block is aligned for them, as blocks of the heap are; the tail, and the rest, bytewise,
+/* Words where the block is aligned for them, as blocks of the heap are; the tail, and the rest,
+ * bytewise,
  * lowest byte first. */
 typedef uint32_t __attribute__((may_alias)) word;
 
@@ -113,7 +114,8 @@ struct t_block t_take(size_t size, uint32_t seed)
 void t_give(struct t_block *block)
 {
     if (!t_holds(block->p, block->size, block->seed))
-        t_fail(__FILE__, __LINE__, "the contents of %p, %zu bytes, have changed", block->p, block->size);
+        t_fail(__FILE__, __LINE__, "the contents of %p, %zu bytes, have changed", block->p,
+               block->size);
     sh_free(block->p);
     block->p = NULL;
 }
@@ -144,7 +146,8 @@ void t_skip(const char *why)
 bool t_has_memory(size_t bytes)
 {
     /* Metadata, tables and the test kernel's own needs come on top. */
-    if (bytes <= k_frames_total() - k_frames_out() && k_frames_total() - k_frames_out() - bytes > T_MIB / 2)
+    if (bytes <= k_frames_total() - k_frames_out() &&
+        k_frames_total() - k_frames_out() - bytes > T_MIB / 2)
         return true;
     t_skip("the machine has too little memory");
     return false;
@@ -181,7 +184,8 @@ static void expect_sums(const char *file, int line)
     if (s.frames_held != held)
         t_fail(file, line, "frames_held says %zu, the ledger %zu", s.frames_held, held);
     if (s.frames_held != s.heap_in_use + s.heap_free + s.meta_bytes + s.table_bytes)
-        t_fail(file, line, "frames_held %zu is not in use %zu + free %zu + metadata %zu + tables %zu",
+        t_fail(file, line,
+               "frames_held %zu is not in use %zu + free %zu + metadata %zu + tables %zu",
                s.frames_held, s.heap_in_use, s.heap_free, s.meta_bytes, s.table_bytes);
 }
 

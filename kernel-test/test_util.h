@@ -23,7 +23,8 @@ struct t_block {
 size_t t_length(const char *text);
 bool t_contains(const char *text, const char *part);
 
-/* The address as the reports write it, lower-case hexadecimal without leading zeros; static text. */
+/* The address as the reports write it, lower-case hexadecimal without leading zeros; static
+ * text. */
 const char *t_hex(uintptr_t value);
 
 /* Fills with, or checks for, the pattern that belongs to the seed. */
@@ -52,7 +53,8 @@ extern void *t_held[T_MAX_HELD];
 unsigned t_drain(size_t pages, unsigned most);
 void t_release(unsigned count);
 
-/* The heap is whole: sh_verify and the audit find nothing, statistics add up and meet the ledger. */
+/* The heap is whole: sh_verify and the audit find nothing, statistics add up and meet the
+ * ledger. */
 void t_expect_whole(const char *file, int line);
 #define EXPECT_WHOLE() t_expect_whole(__FILE__, __LINE__)
 

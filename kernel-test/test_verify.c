@@ -15,7 +15,7 @@
 #define MOST_HELD 700u
 #define SMALL 48u     /* its slots are no multiple of a word's bits, at any page size */
 #define CENTRAL 64u   /* the class that goes to central */
-#define FEW 1024u     /* the class of the kept empty span and of the idle ones */
+#define FEW 1024u     /* the class of the empty spans */
 #define LARGE 100000u /* small enough to be kept */
 
 struct plant {
@@ -110,8 +110,8 @@ static void fill_small(void)
     sh_free(first[1]);
 }
 
-/* One kept empty span, and idle ones: last, as whoever needs pages releases them. */
-static void fill_idle(void)
+/* Empty spans: last, as whoever needs pages releases all but one. */
+static void fill_empty(void)
 {
     unsigned slots = slots_of(FEW);
 
@@ -135,7 +135,7 @@ static void busy(void)
     EXPECT(large_live != NULL && kept != NULL && pages_gone != NULL);
     sh_free(kept);
     sh_free_pages(pages_gone);
-    fill_idle();
+    fill_empty();
     saved_count = 0;
 }
 
@@ -245,14 +245,14 @@ static void bit_set_in_a_central_span(void)
     flip(span->free, slot_of(span, false));
 }
 
-static void bit_lost_in_the_empty_span(void)
+static void bit_lost_in_an_empty_span(void)
 {
     flip(small_at(MM_PLACE_EMPTY)->free, 0);
 }
 
-static void bit_lost_in_an_idle_span(void)
+static void bit_lost_in_another_empty_span(void)
 {
-    flip(small_at(MM_PLACE_IDLE)->free, 3);
+    flip(span_at(MM_SPAN_SMALL, MM_PLACE_EMPTY, 2)->free, 3);
 }
 
 static void bit_of_a_large_object(void)
@@ -271,8 +271,8 @@ static const struct plant bits[] = {
     { "a free bit more in a queued span", bit_set_in_a_queued_span, NULL },
     { "a free bit less in a queued span", bit_lost_in_a_queued_span, NULL },
     { "a free bit more in a central span", bit_set_in_a_central_span, NULL },
-    { "a free bit less in the empty span", bit_lost_in_the_empty_span, NULL },
-    { "a free bit less in an idle span", bit_lost_in_an_idle_span, NULL },
+    { "a free bit less in an empty span", bit_lost_in_an_empty_span, NULL },
+    { "a free bit less in another empty span", bit_lost_in_another_empty_span, NULL },
     { "the free bit of a live large object", bit_of_a_large_object, NULL },
     { "the free bit of a live page run", bit_of_a_page_run, NULL },
 };
@@ -308,9 +308,9 @@ static void place_of_the_current_span(void)
     SET(entry_for(SMALL)->span->place, MM_PLACE_NONE);
 }
 
-static void place_of_an_idle_span(void)
+static void place_of_an_empty_span(void)
 {
-    SET(small_at(MM_PLACE_IDLE)->place, MM_PLACE_EMPTY);
+    SET(small_at(MM_PLACE_EMPTY)->place, MM_PLACE_QUEUED);
 }
 
 static void place_out_of_range(void)
@@ -415,7 +415,7 @@ static const struct plant fields[] = {
     { "the countdown of a central span", countdown_of_a_central_span, NULL },
     { "a full span that says it is queued", place_of_a_full_span, NULL },
     { "a current span that is in no place", place_of_the_current_span, NULL },
-    { "an idle span that says it is kept", place_of_an_idle_span, NULL },
+    { "an empty span that says it is queued", place_of_an_empty_span, NULL },
     { "a place that there is not", place_out_of_range, NULL },
     { "a span's class", class_of_a_span, NULL },
     { "a span's magic", magic_of_a_span, NULL },
@@ -753,24 +753,29 @@ static void zero_word(void)
     SET(mm_zero_word, 2);
 }
 
-static void idle_link(void)
+static void link_of_the_empty_ones(void)
 {
-    SET(mm_cpu[0].idle->next, small_at(MM_PLACE_FULL));
+    SET(entry_for(FEW)->empty->next, small_at(MM_PLACE_FULL));
 }
 
-static void idle_list_cut(void)
+static void list_of_the_empty_ones_cut(void)
 {
-    SET(mm_cpu[0].idle, mm_cpu[0].idle->next);
+    SET(entry_for(FEW)->empty->next, NULL);
 }
 
-static void idle_pages(void)
+static void circle_of_the_empty_ones(void)
 {
-    SET(mm_cpu[0].idle_pages, mm_cpu[0].idle_pages + 1);
+    SET(entry_for(FEW)->empty->next, entry_for(FEW)->empty);
 }
 
-static void idle_circle(void)
+static void surplus_bit_lost(void)
 {
-    SET(mm_cpu[0].idle->next, mm_cpu[0].idle);
+    flip(mm_cpu[0].surplus, mm_class_of(FEW));
+}
+
+static void surplus_bit_too_many(void)
+{
+    flip(mm_cpu[0].surplus, mm_class_of(SMALL));
 }
 
 /* Central's list is in no order that the address tells: the span whose link is there. */
@@ -819,13 +824,14 @@ static const struct plant lists[] = {
     { "a queue's link back", prev_in_the_queue, NULL },
     { "a queue that is a circle", circle_in_the_queue, NULL },
     { "the number of queued spans", queued_count, NULL },
-    { "a kept span that is full", empty_that_is_full, NULL },
-    { "a kept span of another class", empty_of_another_class, NULL },
+    { "a full span among the empty ones", empty_that_is_full, NULL },
+    { "an empty span of another class", empty_of_another_class, NULL },
     { "a bit in the zero word", zero_word, NULL },
-    { "an idle list that goes elsewhere", idle_link, NULL },
-    { "an idle list that was cut", idle_list_cut, NULL },
-    { "the number of idle pages", idle_pages, NULL },
-    { "an idle list that is a circle", idle_circle, NULL },
+    { "a list of empty spans that goes elsewhere", link_of_the_empty_ones, NULL },
+    { "a list of empty spans that was cut", list_of_the_empty_ones_cut, NULL },
+    { "a list of empty spans that is a circle", circle_of_the_empty_ones, NULL },
+    { "a surplus bit lost", surplus_bit_lost, NULL },
+    { "a surplus bit too many", surplus_bit_too_many, NULL },
     { "central's list leaves the metadata", next_in_central, NULL },
     { "central's link back", prev_in_central, NULL },
     { "a central span with an owner", owner_in_central, NULL },

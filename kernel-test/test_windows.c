@@ -1,6 +1,7 @@
 /*
- * Proves that any window serves: none at all, tiny ones, odd ones, many, in any order and place, up to
- * the very top of memory; and that a lookup of any address, in a window or in a hole, answers.
+ * Proves that any window serves: none at all, tiny ones, odd ones, many, in any order and place,
+ * up to the very top of memory; and that a lookup of any address, in a window or in a hole,
+ * answers.
  */
 #include "kernel-test/kernel.h"
 #include "kernel-test/test_util.h"
@@ -20,7 +21,8 @@ static void *units[T_MAX_HELD];
 /* Demand mode: filling windows takes addresses and metadata, no frames for the blocks. */
 static void start(void)
 {
-    const struct sh_config config = { .size = sizeof(config), .demand = true, .hooks = rig_hooks() };
+    const struct sh_config config = { .size = sizeof(config), .demand = true,
+                                      .hooks = rig_hooks() };
 
     rig_reset();
     EXPECT_EQ(sh_init(&config), SH_OK);
@@ -127,7 +129,8 @@ static void no_window_is_a_heap_that_is_empty(void)
     EXPECT_EQ(sh_init(NULL), SH_OK);
     EXPECT_EQ(rig_frames_held(), 0);
     EXPECT(sh_malloc(1) == NULL && sh_malloc(100000) == NULL && sh_alloc_pages(1) == NULL);
-    EXPECT(sh_calloc(1, 1) == NULL && sh_realloc(NULL, 1) == NULL && sh_aligned_alloc(8, 8) == NULL);
+    EXPECT(sh_calloc(1, 1) == NULL && sh_realloc(NULL, 1) == NULL && sh_aligned_alloc(8,
+                                                                                      8) == NULL);
     for (unsigned bit = 0; bit < sizeof(uintptr_t) * 8; bit++) {
         EXPECT(!sh_contains((void *)((uintptr_t)1 << bit)));
         EXPECT(!sh_object_of((void *)((uintptr_t)1 << bit), NULL));
@@ -203,7 +206,8 @@ static void window_that_overlaps_is_refused(void)
     EXPECT(exercise() > 0);
 }
 
-/* What is left after a window's share of metadata: at least half of one of 1 MiB, more of larger ones. */
+/* What is left after a window's share of metadata: at least half of one of 1 MiB, more of larger
+ * ones. */
 static void expect_used_whole(size_t size, unsigned count)
 {
     size_t overhead = T_MIB / 2 + (size >> 4);
@@ -216,7 +220,8 @@ static void expect_used_whole(size_t size, unsigned count)
 static void window_of_any_size_is_used_whole(void)
 {
     static const size_t sizes[] = { T_MIB, T_MIB + 5 * SH_GRANULE_SIZE, 3 * T_MIB, 4 * T_MIB,
-                                    5 * T_MIB + 3 * SH_GRANULE_SIZE, 17 * T_MIB, 48 * T_MIB, 100 * T_MIB };
+                                    5 * T_MIB + 3 * SH_GRANULE_SIZE, 17 * T_MIB, 48 * T_MIB,
+                                        100 * T_MIB };
 
     for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         start();
@@ -229,7 +234,8 @@ static void window_of_odd_alignment_is_used_whole(void)
 {
     for (unsigned odd = 1; odd < 12; odd += 2) {
         start();
-        donate(area() + (((size_t)1 << odd) + odd) * SH_GRANULE_SIZE, 6 * T_MIB + odd * SH_GRANULE_SIZE);
+        donate(area() + (((size_t)1 << odd) + odd) * SH_GRANULE_SIZE,
+               6 * T_MIB + odd * SH_GRANULE_SIZE);
         expect_used_whole(6 * T_MIB, exercise());
     }
 }
@@ -240,7 +246,8 @@ static void window_is_trimmed_to_whole_granules(void)
 
     start();
     EXPECT_EQ(rig_window(base + 1, 2 * T_MIB), SH_OK);
-    windows[window_count++] = (struct window){ base + SH_GRANULE_SIZE, 2 * T_MIB - SH_GRANULE_SIZE };
+    windows[window_count++] = (struct window){ base + SH_GRANULE_SIZE,
+                                               2 * T_MIB - SH_GRANULE_SIZE };
     donate(base, SH_GRANULE_SIZE);
     EXPECT(exercise() > 8);
 }
@@ -250,7 +257,8 @@ static void metadata_only_and_then_one_below_serves(void)
 {
     uintptr_t high = area() + 128 * T_MIB;
 
-    for (size_t size = SH_GRANULE_SIZE; size <= 2 * T_MIB; size += size < 1024 * T_KIB ? size : 300 * T_KIB) {
+    for (size_t size = SH_GRANULE_SIZE; size <= 2 * T_MIB;
+         size += size < T_MIB ? size : 300 * T_KIB) {
         start();
         donate(high, size & ~(SH_GRANULE_SIZE - 1));
         (void)sh_malloc(1);
@@ -428,7 +436,8 @@ static const struct test tests[] = {
     { "windows_that_touch_are_all_used", windows_that_touch_are_all_used },
     { "window_between_two_others_serves", window_between_two_others_serves },
     { "one_window_too_many_is_refused", one_window_too_many_is_refused },
-    { "window_that_ends_at_the_top_of_memory_serves", window_that_ends_at_the_top_of_memory_serves },
+    { "window_that_ends_at_the_top_of_memory_serves",
+      window_that_ends_at_the_top_of_memory_serves },
     { "large_object_takes_a_window_of_its_own", large_object_takes_a_window_of_its_own },
 };
 

@@ -1,5 +1,6 @@
 /*
- * Reading and checking allocation traces.  See trace.h.  No byte is read that was not counted first.
+ * Reading and checking allocation traces.  See trace.h.  No byte is read that was not counted
+ * first.
  */
 #include "kernel-test/trace.h"
 
@@ -84,7 +85,8 @@ static const char *field_error(const struct trace *trace, const struct trace_eve
 }
 
 /* The event against the state of its slot; moves that state on. */
-static const char *state_error(const struct trace_event *event, struct trace_slot *slot, uint64_t *live)
+static const char *state_error(const struct trace_event *event, struct trace_slot *slot,
+                               uint64_t *live)
 {
     bool allocates = event->operation != TRACE_FREE && event->operation != TRACE_REALLOC;
 
@@ -117,7 +119,8 @@ bool trace_check(const struct trace *trace, struct trace_slot *table, struct tra
         peak = live > peak ? live : peak;
     }
     if (peak != trace->peak)
-        return wrong(error, TRACE_NO_EVENT, "the peak of live bytes is not what the header says, but",
+        return wrong(error, TRACE_NO_EVENT,
+                     "the peak of live bytes is not what the header says, but",
                      peak);
     memset(table, 0, trace->slots * sizeof(*table));
     return true;
@@ -126,8 +129,10 @@ bool trace_check(const struct trace *trace, struct trace_slot *table, struct tra
 void trace_report(const struct trace *trace, const struct trace_error *error)
 {
     if (error->event == TRACE_NO_EVENT)
-        t_printf("trace: %s: %s: %llu\n", trace->name, error->what, (unsigned long long)error->value);
+        t_printf("trace: %s: %s: %llu\n", trace->name, error->what,
+                 (unsigned long long)error->value);
     else
-        t_printf("trace: %s: event %u: %s: %llu\n", trace->name, (unsigned)error->event, error->what,
+        t_printf("trace: %s: event %u: %s: %llu\n", trace->name, (unsigned)error->event,
+                 error->what,
                  (unsigned long long)error->value);
 }

@@ -1,14 +1,14 @@
 /*
- * Allocation traces: reading and checking them.  The format is little-endian: a header of 32 bytes, then
- * 8 bytes an event.
+ * Allocation traces: reading and checking them.  The format is little-endian: a header of 32
+ * bytes, then 8 bytes an event.
  *
- *     header   "SHTR", u32 version = 1, u32 events, u32 slots, u64 peak of the requested bytes alive,
- *              8 bytes zero
+ *     header   "SHTR", u32 version = 1, u32 events, u32 slots, u64 peak of the requested bytes
+ *              alive, 8 bytes zero
  *     event    u32 bits 31..29 operation, 28..24 log2 of the alignment (aligned only), 23..0 slot
  *              u32 size in bytes (0 for free)
  *
- * A slot holds one live block from its alloc, calloc or aligned until its free; realloc keeps the slot.
- * A trace is untrusted: everything in it is checked before any of it is done.
+ * A slot holds one live block from its alloc, calloc or aligned until its free; realloc keeps the
+ * slot. A trace is untrusted: everything in it is checked before any of it is done.
  */
 #ifndef TRACE_H
 #define TRACE_H
@@ -55,7 +55,8 @@ struct trace_slot {
     uint32_t live;
 };
 
-/* The first thing wrong: in which event (TRACE_NO_EVENT: the header), what, and a number with it. */
+/* The first thing wrong: in which event (TRACE_NO_EVENT: the header), what, and a number with
+ * it. */
 struct trace_error {
     uint32_t event;
     const char *what; /* NULL = nothing */
@@ -66,7 +67,8 @@ struct trace_error {
 bool trace_open(struct trace *trace, const char *name, const uint8_t *data, size_t size,
                 struct trace_error *error);
 
-/* Walks through all events; `table` has trace->slots entries, and is all zero when it returns true. */
+/* Walks through all events; `table` has trace->slots entries, and is all zero when it returns
+ * true. */
 bool trace_check(const struct trace *trace, struct trace_slot *table, struct trace_error *error);
 
 /* The event of that number, which must be below trace->events. */

@@ -3,17 +3,15 @@
  *
  * A small span is in one place at a time, and its countdown fires when it has to move:
  *
- *       new ──► CURRENT ──(all slots taken)──► FULL ──(first free)──► QUEUED
- *                  ▲                                                     │  │
- *                  └──────────────────(refill: first in, first out)──────┘  │
- *                  ▲                                                        ▼
- *                  └──── EMPTY (one an entry is kept) ◄────────(last free)──┤
- *                                                                           ▼
- *                        pages ◄──(release, at the next need of pages)──── IDLE
+ *     new ──► CURRENT ──(all slots taken)──► FULL ──(first free)──► QUEUED
+ *              ▲   ▲                                                 │   │
+ *              │   └──────────────(refill: first in, first out)──────┘   │
+ *              └──── EMPTY ◄────────────────────────────────(last free)──┘
+ *                      └──(at the next need of pages, all but one a class)──► pages
  *
  * First in, first out gives a queued span time to collect frees before it is allocated from again.
  * Releasing costs a walk up the summary tree, so sh_free only lists the span; whoever needs pages next
- * does it.
+ * does it, and a class that needs a span again first finds its own.
  */
 #include "mm/cache.h"
 
@@ -55,15 +53,6 @@ static void arm(struct mm_cpu *cpu, struct mm_span *span, enum mm_place place, u
     cpu->frees += span->armed - span->countdown;
     span->place = (uint8_t)place;
     span->armed = span->countdown = countdown;
-}
-
-/* Lists an empty span for release at the next need of pages. */
-static void idle_push(struct mm_cpu *cpu, struct mm_span *span)
-{
-    arm(cpu, span, MM_PLACE_IDLE, 0);
-    span->next = cpu->idle;
-    cpu->idle = span;
-    cpu->idle_pages += span->page_count;
 }
 
 static struct mm_entry *entry_of(struct mm_cpu *cpu, const struct mm_span *span)
@@ -119,6 +108,47 @@ static bool advance(struct mm_cpu *cpu, struct mm_entry *entry)
     return false;
 }
 
+static void surplus_mark(struct mm_cpu *cpu, unsigned class, bool surplus)
+{
+    uintptr_t bit = (uintptr_t)1 << (class % MM_WORD_BITS), *word = &cpu->surplus[class / MM_WORD_BITS];
+    *word = surplus ? *word | bit : *word & ~bit;
+}
+
+static void empty_push(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)
+{
+    arm(cpu, span, MM_PLACE_EMPTY, 0);
+    if (entry->empty != NULL) {
+        surplus_mark(cpu, span->class, true);
+    }
+    span->next = entry->empty;
+    entry->empty = span;
+}
+
+static struct mm_span *empty_pop(struct mm_cpu *cpu, struct mm_entry *entry, unsigned class)
+{
+    struct mm_span *span = entry->empty;
+    if (span != NULL) {
+        entry->empty = span->next;
+        if (entry->empty == NULL || entry->empty->next == NULL) {
+            surplus_mark(cpu, class, false);
+        }
+    }
+    return span;
+}
+
+/* The oldest queued span leaves the queue. */
+static void queue_pop(struct mm_entry *entry, struct mm_span *span)
+{
+    struct mm_span *next = span->next;
+    entry->head = next;
+    entry->queued--;
+    if (next != NULL) {
+        next->prev = NULL;
+    } else {
+        entry->tail = NULL;
+    }
+}
+
 bool mm_cache_refill(struct mm_cpu *cpu, unsigned class)
 {
     struct mm_entry *entry = &cpu->entry[class];
@@ -127,11 +157,9 @@ bool mm_cache_refill(struct mm_cpu *cpu, unsigned class)
     }
     struct mm_span *span = entry->head;
     if (span != NULL) {
-        mm_queue_remove(&entry->head, &entry->tail, span);
-        entry->queued--;
+        queue_pop(entry, span);
     } else if ((span = mm_central_take(class)) == NULL) {
-        span = entry->empty;
-        entry->empty = NULL;
+        span = empty_pop(cpu, entry, class);
     }
     if (span == NULL) {
         return false;
@@ -149,22 +177,12 @@ void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span)
     }
     /* A handler was faster: this one is not needed. */
     span->owner = cpu;
-    idle_push(cpu, span);
-}
-
-static void set_aside(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)
-{
-    if (entry->empty == NULL) {
-        arm(cpu, span, MM_PLACE_EMPTY, 0);
-        entry->empty = span;
-        return;
-    }
-    idle_push(cpu, span);
+    empty_push(cpu, entry, span);
 }
 
 static void queue_span(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span, uint32_t live)
 {
-    if (mm_cpus > 1 && entry->queued >= MM_QUEUE_LIMIT) {
+    if (SH_MAX_CPUS > 1 && mm_cpus > 1 && entry->queued >= MM_QUEUE_LIMIT) {
         arm(cpu, span, MM_PLACE_CENTRAL, live);
         mm_central_give(span);
         return;
@@ -186,61 +204,66 @@ void mm_cache_event(struct mm_span *span)
         if (span->slots > 1) {
             queue_span(cpu, entry, span, span->slots - 1u);
         } else {
-            set_aside(cpu, entry, span);
+            empty_push(cpu, entry, span);
         }
         return;
     case MM_PLACE_QUEUED:
         mm_queue_remove(&entry->head, &entry->tail, span);
         entry->queued--;
-        set_aside(cpu, entry, span);
+        empty_push(cpu, entry, span);
         return;
     case MM_PLACE_CENTRAL:
         mm_central_remove(span);
-        set_aside(cpu, entry, span);
+        empty_push(cpu, entry, span);
         return;
     case MM_PLACE_NONE:
     case MM_PLACE_EMPTY:
-    case MM_PLACE_IDLE:
     default:
         mm_corruption("span %x: a slot was freed where none is live", span->base);
         return;
     }
 }
 
-/* The next idle span of this CPU, out of its list. */
-static struct mm_span *idle_pop(void)
+/* An empty span of a class out of this CPU's list, leaving `keep` there. */
+static struct mm_span *surplus_pop(unsigned class, unsigned keep)
 {
     arch_flags flags = arch_irq_save();
     struct mm_cpu *cpu = mm_cpu_self();
-    struct mm_span *span = cpu->idle;
-    if (span != NULL) {
-        cpu->idle = span->next;
-        cpu->idle_pages -= span->page_count;
-    }
+    struct mm_entry *entry = &cpu->entry[class];
+    struct mm_span *span = entry->empty;
+    span = span == NULL || (keep != 0 && span->next == NULL) ? NULL : empty_pop(cpu, entry, class);
     arch_irq_restore(flags);
     return span;
 }
 
-bool mm_cache_flush_idle(void)
+static bool flush_class(unsigned class, unsigned keep)
 {
     bool some = false;
-    for (struct mm_span *span; (span = idle_pop()) != NULL; some = true) {
+    for (struct mm_span *span; (span = surplus_pop(class, keep)) != NULL; some = true) {
         mm_heap_release(span);
     }
     return some;
 }
 
-/* Lists as idle what the entry holds without a live slot. */
-static void entry_flush_empty(struct mm_cpu *cpu, struct mm_entry *entry)
+bool mm_cache_flush_surplus(void)
 {
-    struct mm_span *empty = entry->empty, *current = entry->span;
-    if (empty != NULL) {
-        entry->empty = NULL;
-        idle_push(cpu, empty);
+    bool some = false;
+    for (unsigned word = 0; word < MM_BITMAP_WORDS(MM_CLASSES); word++) {
+        uintptr_t bits;
+        while ((bits = mm_cpu_self()->surplus[word]) != 0) {
+            some |= flush_class(word * (unsigned)MM_WORD_BITS + arch_ctz(bits), 1);
+        }
     }
+    return some;
+}
+
+/* Lists the entry's current span as empty if it holds no live slot. */
+static void entry_retire(struct mm_cpu *cpu, struct mm_entry *entry)
+{
+    struct mm_span *current = entry->span;
     if (current != NULL && mm_span_live(current) == 0) {
         entry_clear(entry);
-        idle_push(cpu, current);
+        empty_push(cpu, entry, current);
     }
 }
 
@@ -249,10 +272,10 @@ void mm_cache_flush_empty(void)
     for (unsigned class = 0; class < MM_CLASSES; class++) {
         arch_flags flags = arch_irq_save();
         struct mm_cpu *cpu = mm_cpu_self();
-        entry_flush_empty(cpu, &cpu->entry[class]);
+        entry_retire(cpu, &cpu->entry[class]);
         arch_irq_restore(flags);
+        flush_class(class, 0);
     }
-    mm_cache_flush_idle();
 }
 
 static void give_to_central(struct mm_cpu *cpu, struct mm_span *span)
@@ -270,7 +293,7 @@ void mm_cache_flush_all(struct mm_cpu *cpu)
     for (unsigned class = 0; class < MM_CLASSES; class++) {
         struct mm_entry *entry = &cpu->entry[class];
         arch_flags flags = arch_irq_save();
-        entry_flush_empty(cpu, entry);
+        entry_retire(cpu, entry);
         struct mm_span *span = entry->span;
         if (span != NULL) {
             entry_clear(entry);
@@ -282,15 +305,15 @@ void mm_cache_flush_all(struct mm_cpu *cpu)
             give_to_central(cpu, span);
         }
         arch_irq_restore(flags);
+        flush_class(class, 0);
     }
-    mm_cache_flush_idle();
 }
 
 void mm_cache_disarm(void)
 {
     for (unsigned cpu = 0; cpu < SH_MAX_CPUS; cpu++) {
         for (unsigned class = 0; class < MM_CLASSES; class++) {
-            mm_cpu[cpu].entry[class].word = &mm_zero_word;
+            mm_cpu[cpu].entry[class] = (struct mm_entry){ .word = &mm_zero_word };
         }
     }
     /* A bound of 0 sends every free to the slow path.  The page map may be what is corrupt. */
@@ -334,7 +357,6 @@ int mm_cache_verify_span(const struct mm_span *span)
                                     (size_t)live, (size_t)span->slots, (size_t)countdown)
                    : 0;
     case MM_PLACE_EMPTY:
-    case MM_PLACE_IDLE:
         return live != 0 ? mm_fault_found("empty span %x: %z slots live", span->base, (size_t)live) : 0;
     case MM_PLACE_NONE:
     default:
@@ -355,8 +377,27 @@ static int span_in(const struct mm_span *span, enum mm_place place, unsigned cla
     return 0;
 }
 
-static int entry_verify(const struct mm_entry *entry, unsigned class)
+static int empties_verify(const struct mm_cpu *cpu, const struct mm_entry *entry, unsigned class)
 {
+    size_t count = 0;
+    for (const struct mm_span *span = entry->empty; span != NULL; span = span->next, count++) {
+        int faults = span_in(span, MM_PLACE_EMPTY, class);
+        if (faults == 0 && count > mm_heap_counts.spans) {
+            faults = mm_fault_found("class %z: the list of empty spans is a loop", (size_t)class);
+        }
+        if (faults != 0) {
+            return faults;
+        }
+    }
+    return mm_bit_test(cpu->surplus, class) != (count > 1)
+               ? mm_fault_found("class %z: %z empty spans, but its surplus bit says otherwise",
+                                (size_t)class, count)
+               : 0;
+}
+
+static int entry_verify(const struct mm_cpu *cpu, unsigned class)
+{
+    const struct mm_entry *entry = &cpu->entry[class];
     size_t queued = 0;
     const struct mm_span *prev = NULL;
     for (const struct mm_span *span = entry->head; span != NULL; prev = span, span = span->next) {
@@ -374,7 +415,10 @@ static int entry_verify(const struct mm_entry *entry, unsigned class)
         return mm_fault_found("class %z: %z spans queued, %z counted", (size_t)class, queued,
                               entry->queued);
     }
-    int faults = entry->empty == NULL ? 0 : span_in(entry->empty, MM_PLACE_EMPTY, class);
+    int faults = empties_verify(cpu, entry, class);
+    if (faults != 0) {
+        return faults;
+    }
     if (entry->span == NULL) {
         return faults + (entry->word != &mm_zero_word
                              ? mm_fault_found("class %z: an entry without a span has a word", (size_t)class)
@@ -394,18 +438,7 @@ int mm_cache_verify(void)
     int faults = mm_zero_word == 0 ? 0 : mm_fault_found("the zero word has bits set");
     for (unsigned i = 0; i < SH_MAX_CPUS; i++) {
         for (unsigned class = 0; class < MM_CLASSES; class++) {
-            faults += entry_verify(&mm_cpu[i].entry[class], class);
-        }
-        size_t pages = 0;
-        for (const struct mm_span *span = mm_cpu[i].idle; span != NULL; span = span->next) {
-            if (pages > mm_cpu[i].idle_pages || span_in(span, MM_PLACE_IDLE, span->class) != 0) {
-                return faults + mm_fault_found("CPU %z: the idle list is broken", (size_t)i);
-            }
-            pages += span->page_count;
-        }
-        if (pages != mm_cpu[i].idle_pages) {
-            faults += mm_fault_found("CPU %z: %z idle pages, %z counted", (size_t)i, pages,
-                                     mm_cpu[i].idle_pages);
+            faults += entry_verify(&mm_cpu[i], class);
         }
     }
     return faults;

@@ -16,15 +16,15 @@ struct mm_entry {
     size_t size;         /* of a slot */
     struct mm_span *span;  /* current; its word is `word` */
     struct mm_span *head, *tail; /* queued spans: first in, first out */
-    struct mm_span *empty; /* the one that is kept */
+    struct mm_span *empty; /* empty spans, last in first out */
     size_t queued;       /* how many are queued */
 };
 
 struct mm_cpu {
     struct mm_entry entry[MM_CLASSES]; /* of the manual kind */
     arch_flags flags;                  /* of the code that is in a fast path on this CPU */
-    struct mm_span *idle;              /* empty spans to release at the next need of pages */
-    size_t idle_pages;
+    /* Classes with more than one empty span: all but one go at the next need of pages. */
+    uintptr_t surplus[MM_BITMAP_WORDS(MM_CLASSES)];
     uint64_t frees;                    /* of small objects, credited at events */
     uint64_t large_frees;
 };
@@ -93,9 +93,9 @@ void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span);
 /* The countdown of a span reached 0: it has to move. */
 void mm_cache_event(struct mm_span *span);
 
-/* Releases the empty spans of this CPU; true if there were any.  No lock held. */
-bool mm_cache_flush_idle(void);
-/* Also gives up the kept empty ones and current ones that are wholly free. */
+/* Releases this CPU's empty spans but for one a class; true if there were any.  No lock held. */
+bool mm_cache_flush_surplus(void);
+/* Releases all that hold no live slot, current ones too. */
 void mm_cache_flush_empty(void);
 /* All that a CPU has goes to central. */
 void mm_cache_flush_all(struct mm_cpu *cpu);

@@ -69,7 +69,11 @@
 #define MM_RUN_CACHE_LIMIT ((size_t)2 << 20)
 #endif
 #ifndef MM_RUN_CACHE_SHARE
-#define MM_RUN_CACHE_SHARE 2
+#define MM_RUN_CACHE_SHARE 1
+#endif
+/* But so many pages may always be kept: a pair of frees and allocations costs little from the start. */
+#ifndef MM_RUN_CACHE_LEAST
+#define MM_RUN_CACHE_LEAST 64
 #endif
 
 /* How deep below the library's own frame a hook may call back and still be recognised as nested: the

@@ -28,18 +28,49 @@
 #define KEPT_OCTAVES 9 /* runs of 1 … 511 pages */
 #define KEPT_STEPS (KEPT_OCTAVES * 4)
 #define KEPT_EACH 4
+#define KEPT_LOOK 5 /* steps at which a run for a request is looked for: up to twice its size */
 
 struct mm_heap_counts mm_heap_counts;
 struct mm_lock mm_heap_lock = MM_LOCK_INIT(MM_RANK_HEAP);
 void (*mm_heap_released_probe)(uintptr_t base, size_t count);
 
+/* A stack a step. */
 static struct mm_span *kept[KEPT_STEPS][KEPT_EACH];
+static uint8_t kept_count[KEPT_STEPS];
 
-/* Takes back what is cheap to take back before growth or NULL; true = something came. */
+/* A kept run of a step that has `pages`. */
+static struct mm_span *kept_take(unsigned step, size_t pages)
+{
+    for (unsigned i = 0; i < kept_count[step]; i++) {
+        struct mm_span *span = kept[step][i];
+        if (span->page_count >= pages) {
+            kept[step][i] = kept[step][--kept_count[step]];
+            mm_heap_counts.kept -= span->page_count;
+            return span;
+        }
+    }
+    return NULL;
+}
+
+/* Takes a kept run, the largest first, back into the page allocator; false = there is none. */
+static bool flush_one_kept(void)
+{
+    for (unsigned step = KEPT_STEPS; step-- > 0;) {
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        struct mm_span *span = kept_take(step, 1);
+        mm_unlock(&mm_heap_lock, flags);
+        if (span != NULL) {
+            mm_heap_release(span);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes back a piece of what is cheap to take back, before growth or NULL; true = something came. */
 static bool recover(void)
 {
-    bool some = mm_cache_flush_idle();
-    return mm_heap_flush_kept() || some;
+    return mm_cache_flush_surplus() || flush_one_kept();
 }
 
 static bool port_commit(uintptr_t base, size_t size)
@@ -60,7 +91,8 @@ static bool afford(size_t size)
     if (!mm_may_flush() || size > mm_budget_limit()) {
         return false;
     }
-    recover();
+    while (recover()) {
+    }
     mm_heap_scavenge(0);
     return mm_budget_take(size);
 }
@@ -129,7 +161,7 @@ bool mm_heap_commit(uintptr_t base, size_t count)
 /* A free run, from what is there or from growth. */
 static uintptr_t take_run(size_t count, size_t align, size_t *released)
 {
-    bool may_grow = mm_may_grow(), recovered = false;
+    bool may_grow = mm_may_grow();
     for (;;) {
         arch_flags flags = mm_lock(&mm_heap_lock);
         uintptr_t base = mm_dead() ? 0 : mm_pages_alloc(count, align);
@@ -141,11 +173,8 @@ static uintptr_t take_run(size_t count, size_t align, size_t *released)
         if (base != 0 || mm_dead()) {
             return base;
         }
-        if (!recovered) {
-            recovered = true;
-            if (recover()) {
-                continue;
-            }
+        if (recover()) {
+            continue;
         }
         if (!may_grow || count > SIZE_MAX - align || mm_grow(count + align - 1) != MM_GROWTH_DONE) {
             return 0;
@@ -172,7 +201,8 @@ uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool 
         return 0;
     }
     *fresh = released == count;
-    if (commit == MM_COMMIT_NOW && !mm_heap_commit(base, count)) {
+    /* Pages that are not released are Ready, and stay so while the run is ours. */
+    if (commit == MM_COMMIT_NOW && released != 0 && !mm_heap_commit(base, count)) {
         return_run(base, count);
         return 0;
     }
@@ -210,6 +240,8 @@ struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind)
     if (span == NULL) {
         return NULL;
     }
+    /* What other classes emptied comes first: or every class would keep its own peak. */
+    mm_cache_flush_surplus();
     bool fresh;
     uintptr_t base =
         mm_heap_alloc(info->pages, 1, mm_mode.demand ? MM_COMMIT_LATER : MM_COMMIT_NOW, &fresh);
@@ -228,20 +260,7 @@ static unsigned kept_step(size_t pages)
     return top < 2 ? (unsigned)pages : top * 4 + (unsigned)(pages >> (top - 2) & 3);
 }
 
-static struct mm_span *kept_take(unsigned step, size_t pages)
-{
-    for (unsigned i = 0; i < KEPT_EACH; i++) {
-        struct mm_span *span = kept[step][i];
-        if (span != NULL && span->page_count >= pages) {
-            kept[step][i] = NULL;
-            mm_heap_counts.kept -= span->page_count;
-            return span;
-        }
-    }
-    return NULL;
-}
-
-/* A kept run of at least `pages`, and at most a quarter more; in use when it returns. */
+/* A kept run of at least `pages`, the smallest step first; in use when it returns. */
 static struct mm_span *kept_get(size_t pages)
 {
     if (pages > MM_RUN_CACHE_LIMIT >> MM_PAGE_SHIFT) {
@@ -249,9 +268,9 @@ static struct mm_span *kept_get(size_t pages)
     }
     unsigned step = kept_step(pages);
     arch_flags flags = mm_lock(&mm_heap_lock);
-    struct mm_span *span = kept_take(step, pages);
-    if (span == NULL && step + 1 < KEPT_STEPS) {
-        span = kept_take(step + 1, pages);
+    struct mm_span *span = NULL;
+    for (unsigned end = step + KEPT_LOOK; step < end && step < KEPT_STEPS && span == NULL; step++) {
+        span = kept_take(step, pages);
     }
     if (span != NULL) {
         span->flags = 0;
@@ -268,17 +287,14 @@ static bool kept_put(struct mm_span *span)
     if (pages > MM_RUN_CACHE_LIMIT >> MM_PAGE_SHIFT) {
         return false;
     }
-    struct mm_span **step = kept[kept_step(pages)];
-    bool ok = false;
+    unsigned step = kept_step(pages);
     arch_flags flags = mm_lock(&mm_heap_lock);
-    if (mm_heap_counts.kept + pages <= mm_heap_counts.spans >> MM_RUN_CACHE_SHARE) {
-        for (unsigned i = 0; i < KEPT_EACH && !ok; i++) {
-            if (step[i] == NULL) {
-                step[i] = span;
-                mm_heap_counts.kept += pages;
-                ok = true;
-            }
-        }
+    size_t share = mm_heap_counts.spans >> MM_RUN_CACHE_SHARE;
+    bool ok = kept_count[step] < KEPT_EACH &&
+              mm_heap_counts.kept + pages <= (share > MM_RUN_CACHE_LEAST ? share : MM_RUN_CACHE_LEAST);
+    if (ok) {
+        kept[step][kept_count[step]++] = span;
+        mm_heap_counts.kept += pages;
     }
     mm_unlock(&mm_heap_lock, flags);
     return ok;
@@ -323,22 +339,10 @@ void mm_heap_retire(struct mm_span *span)
     }
 }
 
-bool mm_heap_flush_kept(void)
+void mm_heap_flush_kept(void)
 {
-    bool some = false;
-    for (unsigned step = 0; step < KEPT_STEPS; step++) {
-        for (;;) {
-            arch_flags flags = mm_lock(&mm_heap_lock);
-            struct mm_span *span = kept_take(step, 1);
-            mm_unlock(&mm_heap_lock, flags);
-            if (span == NULL) {
-                break;
-            }
-            mm_heap_release(span);
-            some = true;
-        }
+    while (flush_one_kept()) {
     }
-    return some;
 }
 
 size_t mm_heap_idle_bytes(void)
@@ -467,7 +471,10 @@ static int kept_verify(void)
     int faults = 0;
     for (unsigned i = 0; i < KEPT_STEPS * KEPT_EACH; i++) {
         const struct mm_span *span = kept[i / KEPT_EACH][i % KEPT_EACH];
-        if (span == NULL) {
+        if (kept_count[i / KEPT_EACH] > KEPT_EACH) {
+            return faults + mm_fault_found("kept runs: step %z has too many", (size_t)i / KEPT_EACH);
+        }
+        if (i % KEPT_EACH >= kept_count[i / KEPT_EACH]) {
             continue;
         }
         if (!mm_linear_contains(span, sizeof *span) || mm_span_state(span) != MM_SPAN_DEAD ||
@@ -516,8 +523,8 @@ int mm_heap_verify(void)
 void mm_heap_reset(void)
 {
     mm_heap_counts = (struct mm_heap_counts){ 0 };
-    for (unsigned i = 0; i < KEPT_STEPS * KEPT_EACH; i++) {
-        kept[i / KEPT_EACH][i % KEPT_EACH] = NULL;
+    for (unsigned step = 0; step < KEPT_STEPS; step++) {
+        kept_count[step] = 0;
     }
     mm_heap_released_probe = NULL;
 }

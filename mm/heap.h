@@ -44,8 +44,8 @@ void mm_heap_release(struct mm_span *span);
 /* As release, for a large span whose state is dead already: its run may be kept for the next one. */
 void mm_heap_retire(struct mm_span *span);
 
-/* Gives kept runs to the page allocator; true if there were any. */
-bool mm_heap_flush_kept(void);
+/* Gives all kept runs to the page allocator. */
+void mm_heap_flush_kept(void);
 
 /* Gives idle granules back, from the highest address down, until at most `keep` bytes are committed and
  * free; bytes given back.  SH_THREAD, no lock. */

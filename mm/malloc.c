@@ -48,31 +48,49 @@
 #include "mm/report.h"
 
 
-/* The slow path of a class: refill, then a new span, until a slot is found. */
-void *mm_malloc_class(unsigned class)
+/* A slot from what this CPU and central have. */
+static inline void *take_cached(unsigned class)
 {
-    if (MM_UNLIKELY(!mm_mode.started) || mm_dead() || mm_context() == SH_NMI) {
-        return NULL;
+    arch_flags flags = arch_irq_save();
+    struct mm_cpu *cpu = mm_cpu_self();
+    struct mm_entry *entry = &cpu->entry[class];
+    void *p = NULL;
+    if (*entry->word != 0 || mm_cache_refill(cpu, class)) {
+        p = mm_entry_take(entry);
     }
-    for (;;) {
-        arch_flags flags = arch_irq_save();
-        struct mm_cpu *cpu = mm_cpu_self();
-        void *p = mm_entry_take(&cpu->entry[class]);
-        if (p == NULL && mm_cache_refill(cpu, class)) {
-            p = mm_entry_take(&cpu->entry[class]);
-        }
-        arch_irq_restore(flags);
-        if (p != NULL || mm_dead()) {
-            return p;
-        }
+    arch_irq_restore(flags);
+    return p;
+}
+
+/* A slot of a new span. */
+static MM_NOINLINE void *take_new(unsigned class)
+{
+    void *p = NULL;
+    while (p == NULL && mm_mode.started && !mm_dead()) {
         struct mm_span *span = mm_heap_span_small(class, SH_MANUAL);
         if (span == NULL) {
-            return NULL;
+            break;
         }
-        flags = arch_irq_save();
+        arch_flags flags = arch_irq_save();
         mm_cache_install(mm_cpu_self(), span);
         arch_irq_restore(flags);
+        p = take_cached(class);
     }
+    return p;
+}
+
+static inline void *malloc_class(unsigned class)
+{
+    if (MM_UNLIKELY(mm_hooks.context != NULL) && mm_hooks.context() == SH_NMI) {
+        return NULL;
+    }
+    void *p = take_cached(class);
+    return MM_LIKELY(p != NULL) ? p : take_new(class);
+}
+
+void *mm_malloc_class(unsigned class)
+{
+    return malloc_class(class);
 }
 
 void *mm_malloc_large(size_t size, size_t align)
@@ -95,11 +113,7 @@ MM_NOINLINE void *mm_malloc_slow(size_t size)
     if (size > MM_CLASS_LIMIT) {
         return malloc_large(size);
     }
-    unsigned class = mm_class_of(size == 0 ? 1 : size);
-    arch_flags flags = arch_irq_save();
-    void *p = mm_entry_take(&mm_cpu_self()->entry[class]);
-    arch_irq_restore(flags);
-    return p != NULL ? p : mm_malloc_class(class);
+    return malloc_class(mm_class_of(size == 0 ? 1 : size));
 }
 
 void *sh_malloc(size_t size)

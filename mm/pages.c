@@ -56,36 +56,42 @@ static size_t word_longest(uintptr_t word, size_t most)
     return most;
 }
 
-static struct mm_summary chunk_summary(const struct mm_chunk *chunk)
+/* Runs that begin or end a word, and those of whole words: all that are longer than a word less two. */
+static struct mm_summary chunk_edges(const uintptr_t *taken)
 {
-    struct mm_summary sum = { 0, 0, 0 };
+    struct mm_summary sum = { MM_CHUNK_PAGES, 0, 0 };
     size_t run = 0; /* free pages that end where this word begins */
-    bool whole = true;
     for (size_t i = 0; i < CHUNK_WORDS; i++) {
-        uintptr_t taken = chunk->taken[i];
-        if (taken == 0) {
+        uintptr_t bits = taken[i];
+        if (bits == 0) {
             run += MM_WORD_BITS;
             continue;
         }
-        run += arch_ctz(taken);
-        if (whole) {
+        run += arch_ctz(bits);
+        if (sum.start == MM_CHUNK_PAGES) {
             sum.start = run;
-            whole = false;
         }
         if (run > sum.most) {
             sum.most = run;
         }
-        run = arch_clz(taken);
-        if (sum.most < MM_WORD_BITS - 1 && ~taken != 0) {
-            sum.most = word_longest(~taken, sum.most);
-        }
+        run = arch_clz(bits);
     }
     sum.end = run;
-    if (whole) {
-        sum.start = run;
-    }
     if (run > sum.most) {
         sum.most = run;
+    }
+    return sum;
+}
+
+static struct mm_summary chunk_summary(const struct mm_chunk *chunk)
+{
+    struct mm_summary sum = chunk_edges(chunk->taken);
+    if (sum.most < MM_WORD_BITS - 2) {
+        for (size_t i = 0; i < CHUNK_WORDS; i++) {
+            if (~chunk->taken[i] != 0) {
+                sum.most = word_longest(~chunk->taken[i], sum.most);
+            }
+        }
     }
     return sum;
 }
@@ -97,6 +103,10 @@ static struct mm_summary node_summary(const struct node *node, unsigned level)
     bool whole = true;
     for (unsigned i = 0; i < FANOUT; i++) {
         const struct mm_summary *piece = &node->sum[i];
+        if (piece->most == 0 && run == 0) {
+            whole = false;
+            continue;
+        }
         if (piece->start == full) {
             run += full;
             continue;

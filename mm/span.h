@@ -33,8 +33,7 @@ enum mm_place {
     MM_PLACE_FULL,    /* on no list: countdown 1, the first free queues it */
     MM_PLACE_QUEUED,  /* in its CPU's queue: countdown = live slots */
     MM_PLACE_CENTRAL, /* ownerless, in central's list: countdown = live slots */
-    MM_PLACE_EMPTY,   /* the one empty span that an entry keeps: no live slot */
-    MM_PLACE_IDLE     /* empty, to be released at the next need of pages: no live slot */
+    MM_PLACE_EMPTY    /* in its entry's list of empty ones: no live slot */
 };
 
 #define MM_COUNTDOWN_CURRENT ((uint32_t)1 << 30)

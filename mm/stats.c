@@ -19,7 +19,7 @@
 static void count_span(const struct mm_span *span, struct sh_stats *out)
 {
     enum mm_span_state state = mm_span_state(span);
-    if (state == MM_SPAN_DEAD || span->place == MM_PLACE_IDLE) {
+    if (state == MM_SPAN_DEAD) {
         return;
     }
     size_t live = state == MM_SPAN_SMALL ? mm_span_live(span) : 1;
@@ -131,7 +131,7 @@ static char page_mark(const struct mm_chunk *chunk, size_t page, uintptr_t addre
     if (state == MM_SPAN_LARGE || state == MM_SPAN_PAGES) {
         return state == MM_SPAN_LARGE ? 'L' : 'P';
     }
-    if (state == MM_SPAN_SMALL && span->place != MM_PLACE_IDLE) {
+    if (state == MM_SPAN_SMALL) {
         uint32_t live = mm_span_live(span);
         return live == 0 ? 'o' : live == span->slots ? '#' : '+';
     }

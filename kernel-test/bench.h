@@ -1,0 +1,107 @@
+/*
+ * The benchmarks: what lies between the loads (bench_loads.c, bench_frag.c), the harness (bench.c) and
+ * the machine that measures (bench_kernel.c in the booted kernel, host_bench.c on the host).
+ *
+ * A load calls the heap through two pairs of functions: `bench_cold` where nothing is measured,
+ * `bench_hot` between bench_begin and bench_end.  What the harness itself costs is the machine's to
+ * subtract, so a load may do as it likes between two calls.
+ */
+#ifndef KERNEL_TEST_BENCH_H
+#define KERNEL_TEST_BENCH_H
+
+#include "mm/mm.h"
+
+/* The suite of a build: "malloc" for one CPU, "malloc8" for the default number of CPUs. */
+#define BENCH_MALLOC (SH_MAX_CPUS == 1 ? "malloc" : "malloc8")
+
+struct bench_calls {
+    void *(*malloc)(size_t size);
+    void (*free)(void *p);
+};
+
+/*
+ * Supplied by the machine.
+ */
+
+extern struct bench_calls bench_cold, bench_hot;
+
+/* Is this line to be printed?  A load runs if one of its lines is. */
+bool bench_wants(const char *suite, const char *name);
+
+/* Around what is measured.  bench_end prints the line: instructions an operation, malloc and free
+ * together. */
+void bench_begin(void);
+void bench_end(const char *name);
+
+/* Instructions of the last call through bench_hot; 0 where the machine counts no single calls. */
+uint32_t bench_last(void);
+
+/* Memory that is not the heap's. */
+#define BENCH_ROOM ((size_t)12 << 20)
+extern uintptr_t bench_room_base;
+
+/* Donates `size` bytes of address space; false = not to be had. */
+bool bench_window(size_t size);
+
+/* Ends the run. */
+_Noreturn void bench_fail(const char *why);
+
+/*
+ * Supplied by bench.c.
+ */
+
+/* Runs all loads that have a line to be printed. */
+void bench_run(void);
+
+/* A part of the room, for the load that runs. */
+void *bench_room(size_t size);
+
+/* A new heap over one window of `size` bytes; with `demand` its memory gets frames at the first touch. */
+void bench_heap(size_t size, bool demand);
+
+/* Prints a line: value ÷ divisor, rounded, with `decimals` digits behind the point. */
+void bench_line(const char *suite, const char *name, uint64_t value, uint32_t divisor, unsigned decimals,
+                const char *unit);
+
+/* Memory asked for and memory held, both at their peaks. */
+struct bench_memory {
+    size_t live, peak_live, peak_held;
+};
+
+/* A request of `size` bytes was served, one of `old` bytes freed before it. */
+void bench_memory_note(struct bench_memory *memory, size_t size, size_t old);
+
+/* Does `text` begin with `with`? */
+bool bench_begins(const char *text, const char *with);
+
+/* Without the division that freestanding 32-bit code does not have. */
+uint64_t bench_divide(uint64_t value, uint32_t divisor);
+
+/* Random numbers: the same stream everywhere. */
+struct bench_random {
+    uint32_t state;
+};
+
+/* 0 … count − 1. */
+uint32_t bench_pick(struct bench_random *random, uint32_t count);
+
+/* Log-uniform in [least, least << octaves): every octave as likely as any other. */
+uint32_t bench_size(struct bench_random *random, uint32_t least, unsigned octaves);
+
+/*
+ * The loads: each makes its heap, runs, and prints its lines.
+ */
+
+/* bench_loads.c */
+void bench_pair(const char *name, size_t size);
+void bench_batch(const char *name, bool last_first);
+void bench_churn(const char *name);
+void bench_churn1k(const char *name);
+void bench_large(const char *name);
+void bench_holes(const char *name);
+void bench_init_frames(const char *name);
+
+/* bench_frag.c */
+void bench_frag(const char *name);
+
+#endif
