@@ -45,8 +45,10 @@ OBJCOPY_host32 := $(CROSS_x86)objcopy
 WARN := -Wall -Wextra -Werror -Wshadow -Wundef -Wvla -Wconversion -Wstrict-prototypes \
         -Wmissing-prototypes -Wcast-qual -Wcast-align -Wwrite-strings -Wswitch-enum -fno-common \
         -Wframe-larger-than=512
+# Arguments of 4 bytes each: nothing is padded to 16.
+STACK_x86 := $(if $(findstring clang,$(CC)),-mstack-alignment=4,-mpreferred-stack-boundary=2)
 FREE := -std=c11 -ffreestanding -g -fno-strict-aliasing -fno-stack-protector -fno-asynchronous-unwind-tables -MMD -MP
-FLAGS_x86 := $(FREE) -m32 -march=i686 -mtune=generic -mpreferred-stack-boundary=2 -fno-pie -mno-sse -mno-mmx -mno-80387
+FLAGS_x86 := $(FREE) -m32 -march=i686 -mtune=generic $(STACK_x86) -fno-pie -mno-sse -mno-mmx -mno-80387
 FLAGS_arm := $(FREE) -march=armv7-a -marm -mfloat-abi=soft -mno-unaligned-access -fno-pie
 FLAGS_host := $(FREE)
 FLAGS_host32 := $(FREE) -m32 -fno-pie
