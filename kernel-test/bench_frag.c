@@ -15,13 +15,9 @@
 #define END ((size_t)390 << 10)
 #define MOST_OBJECTS (FULL / 16)
 
-/* Sizes of least … least << octaves. */
-static const struct phase {
-    uint32_t least;
-    unsigned octaves;
-} phases[] = {
-    { 16, 2 }, { 128, 2 }, { 32, 2 }, { 512, 2 }, { 64, 2 }, { 1024, 2 }, { 16, 3 }, { 256, 2 },
-};
+/* Sizes in [least, 2 · least).  With these steps glibc 2.36 (64-bit) peaks at 2.20 and holds 18.4 MB at
+ * the end, musl 1.2.3 peaks at 3.70 and holds 12.4 MB: for comparison. */
+static const uint32_t phases[] = { 128, 1024, 8192, 16, 128, 1024, 8192, 16 };
 
 static struct object {
     void *p;
@@ -31,10 +27,10 @@ static uint32_t count;
 static struct bench_memory memory;
 static struct bench_random random;
 
-static void fill(const struct phase *phase)
+static void fill(uint32_t least)
 {
     while (memory.live < FULL) {
-        uint32_t size = bench_size(&random, phase->least, phase->octaves);
+        uint32_t size = bench_size(&random, least, 1);
         void *p = bench_hot.malloc(size);
 
         if (p == NULL || count == MOST_OBJECTS)
@@ -64,7 +60,7 @@ void bench_frag(const char *name)
     for (unsigned i = 0; i < sizeof phases / sizeof phases[0]; i++) {
         for (uint32_t rest = count - count / 5 * 4; count > rest;)
             free_one();
-        fill(&phases[i]);
+        fill(phases[i]);
     }
     while (memory.live > END)
         free_one();

@@ -76,7 +76,7 @@ struct replacing {
 
 static const struct replacing churn = { 20000, 8, 6, 100000, 200000 };
 static const struct replacing churn1k = { 1000, 8, 6, 20000, 200000 };
-static const struct replacing large = { 64, 4096, 8, 2000, 20000 };
+static const struct replacing large = { 64, 4096, 8, 20000, 20000 };
 
 static struct slot {
     void *p;

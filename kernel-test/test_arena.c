@@ -1,6 +1,6 @@
 /*
- * Proves R1 and R2 from the inside: at every call of the port, whatever the arena map names is complete,
- * the bounds never lead the records, and both only ever widen.
+ * Proves R1 and R2 from the inside: at every call of the port, whatever the arena map names is
+ * complete, the bounds never lead the records, and both only ever widen.
  */
 #include "kernel-test/test_util.h"
 #include "mm/arena.h"
@@ -24,7 +24,8 @@ static void donate(uintptr_t offset, size_t size)
 
 static void begin(void)
 {
-    const struct sh_config demand = { .size = sizeof(demand), .demand = true, .hooks = rig_hooks() };
+    const struct sh_config demand = { .size = sizeof(demand), .demand = true,
+                                      .hooks = rig_hooks() };
 
     rig_reset();
     EXPECT_EQ(sh_init(&demand), SH_OK);
@@ -35,8 +36,8 @@ static void begin(void)
     }
 }
 
-/* A record that can be found is whole: its memory is there, its base right, each entry of its page map a
- * span or the dummy, each page that is not ours taken. */
+/* A record that can be found is whole: its memory is there, its base right, each entry of its page
+ * map a span or the dummy, each page that is not ours taken. */
 static void expect_complete(struct mm_arena *arena, uintptr_t address)
 {
     EXPECT(mm_linear_contains(arena, sizeof(*arena)));
@@ -69,7 +70,8 @@ static void look_at_bounds(void)
     unsigned i = 0;
 
     look_at_records();
-    for (uintptr_t at = window_base; at - window_base < window_size && i < 64; at += MM_CHUNK_SIZE, i++) {
+    for (uintptr_t at = window_base; at - window_base < window_size && i < 64;
+         at += MM_CHUNK_SIZE, i++) {
         bool inside = mm_arena_in_bounds(at);
         EXPECT(inside || !was_in_bounds[i]);
         was_in_bounds[i] = inside;

@@ -150,12 +150,30 @@ static void call_from_a_hook_acts_as_from_a_handler(void)
     EXPECT_WHOLE();
 }
 
+/* A flush cannot be answered for in a handler: nothing goes, and what is idle stays usable. */
+static void handler_gives_no_frames_back(void)
+{
+    size_t frames;
+
+    rig_start(0, NULL);
+    sh_free_pages(sh_alloc_pages(40));
+    frames = rig_frames_held();
+    rig_context(SH_INTERRUPT);
+    EXPECT_EQ(sh_trim(0), 0);
+    EXPECT_EQ(sh_set_limit(frames - SH_GRANULE_SIZE), SH_E_BUSY);
+    rig_context(SH_THREAD);
+    EXPECT_EQ(rig_frames_held(), frames);
+    EXPECT(sh_trim(0) > 0);
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
     { "handler_is_served_from_free_slots", handler_is_served_from_free_slots },
     { "handler_calls_no_port", handler_calls_no_port },
     { "handler_without_memory_gets_null", handler_without_memory_gets_null },
     { "handler_frees_what_threads_allocated", handler_frees_what_threads_allocated },
     { "misuse_in_a_handler_is_caught", misuse_in_a_handler_is_caught },
+    { "handler_gives_no_frames_back", handler_gives_no_frames_back },
     { "nmi_handler_may_ask", nmi_handler_may_ask },
     { "call_from_a_hook_acts_as_from_a_handler", call_from_a_hook_acts_as_from_a_handler },
 };

@@ -1,8 +1,8 @@
 /*
- * Proves that size classes are what they promise, that a query is exact at every boundary of a span, and
- * R5: freeing is the last act.  The probe at the release of a run takes the same pages again at once and
- * fills them, before the free that released them has returned: whatever that free still touches is then
- * somebody else's.
+ * Proves that size classes are what they promise, that a query is exact at every boundary of a span,
+ * and R5: freeing is the last act.  The probe at the release of a run takes the same pages again at
+ * once and fills them, before the free that released them has returned: whatever that free still
+ * touches is then somebody else's.
  */
 #include "kernel-test/test_util.h"
 #include "mm/cache.h"
@@ -58,12 +58,13 @@ static void magic_agrees_with_division_at_every_offset(void)
     for (unsigned class = 0; class < MM_CLASSES; class++) {
         const struct mm_class *info = &mm_class[class];
         size_t size = mm_class_size(class), rest = 0;
-        uint32_t bytes = (uint32_t)info->pages << MM_PAGE_SHIFT, index = 0;
+        uint32_t bytes = info->pages << MM_PAGE_SHIFT, bound = mm_class_bound(info), index = 0;
         for (uint32_t offset = 0; offset < bytes; offset++) {
             uint64_t product = (uint64_t)offset * info->magic;
             bool starts = rest == 0 && index < info->slots;
-            if ((uint32_t)(product >> 32) != index || ((uint32_t)product < info->bound) != starts)
-                t_fail(__FILE__, __LINE__, "class %u is wrong at offset %u", class, (unsigned)offset);
+            if ((uint32_t)(product >> 32) != index || ((uint32_t)product < bound) != starts)
+                t_fail(__FILE__, __LINE__, "class %u is wrong at offset %u", class,
+                       (unsigned)offset);
             rest++;
             if (rest == size) {
                 rest = 0;
@@ -177,10 +178,12 @@ static void nothing_else_is_an_object(void)
     gone = sh_alloc_pages(3);
     sh_free_pages(gone);
     expect_object((uintptr_t)run + 2 * SH_PAGE_SIZE - 1, (uintptr_t)run, 2 * SH_PAGE_SIZE);
-    const void *const elsewhere[] = { NULL, &local, taken, gone, (char *)gone + 1,
-                                      mm_arena_of((uintptr_t)p), mm_span_of((uintptr_t)p), &mm_span_dummy,
-                                      &mm_arena_dummy, &mm_cpu[0], (void *)UINTPTR_MAX,
-                                      (void *)(UINTPTR_MAX >> 1), (void *)((uintptr_t)1 << (MM_WORD_BITS - 1)) };
+    const void *const elsewhere[] = {
+        NULL, &local, taken, gone, (char *)gone + 1, mm_arena_of((uintptr_t)p),
+        mm_span_of((uintptr_t)p), &mm_span_dummy, &mm_arena_dummy, &mm_cpu[0],
+        (void *)UINTPTR_MAX, (void *)(UINTPTR_MAX >> 1),
+        (void *)((uintptr_t)1 << (MM_WORD_BITS - 1))
+    };
     for (unsigned i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++) {
         EXPECT(!sh_contains(elsewhere[i]));
         expect_no_object((uintptr_t)elsewhere[i]);
@@ -189,7 +192,7 @@ static void nothing_else_is_an_object(void)
 
 /* ---- R5 ---- */
 
-/* Nothing is to be found in the run; then it is taken again, and first fit gives the same address. */
+/* Nothing is found in the run; then it is taken again, and first fit gives the same address. */
 static void take_again(uintptr_t base, size_t count)
 {
     void *p;
@@ -392,6 +395,39 @@ static void failed_allocations_take_no_metadata(void)
     EXPECT_WHOLE();
 }
 
+static size_t free_pages(void)
+{
+    const struct mm_arena *arena;
+    size_t count = 0;
+
+    for (uintptr_t at = 0; (arena = mm_arena_next(at)) != NULL; at = arena->base + MM_ARENA_SIZE)
+        for (size_t i = 0; i < MM_ARENA_CHUNKS; i++)
+            for (size_t page = 0; page < MM_CHUNK_PAGES; page++)
+                count += !mm_bit_test(arena->chunks[i].taken, page);
+    return count;
+}
+
+/* Pages that were taken for a call without success are free again. */
+static void failed_allocations_leave_no_page_taken(void)
+{
+    size_t before;
+    void *p;
+
+    rig_start(0, NULL);
+    p = sh_malloc(100000);
+    EXPECT(p != NULL);
+    sh_trim(0);
+    before = free_pages();
+    rig_frame_budget(rig_frames_held());
+    EXPECT(sh_realloc(p, 400000) == NULL);
+    EXPECT_EQ(free_pages(), before);
+    EXPECT(sh_malloc(200000) == NULL && sh_malloc(1000) == NULL && sh_alloc_pages(3) == NULL);
+    EXPECT_EQ(free_pages(), before);
+    rig_frame_budget(0);
+    EXPECT_WHOLE();
+    sh_free(p);
+}
+
 static const struct test tests[] = {
     { "every_size_has_the_smallest_class_that_fits", every_size_has_the_smallest_class_that_fits },
     { "classes_are_what_malloc_gives", classes_are_what_malloc_gives },
@@ -402,11 +438,14 @@ static const struct test tests[] = {
     { "nothing_else_is_an_object", nothing_else_is_an_object },
     { "small_span_is_not_touched_after_its_release", small_span_is_not_touched_after_its_release },
     { "small_span_over_a_released_one_is_whole", small_span_over_a_released_one_is_whole },
-    { "large_object_is_not_touched_after_its_release", large_object_is_not_touched_after_its_release },
+    { "large_object_is_not_touched_after_its_release",
+      large_object_is_not_touched_after_its_release },
     { "kept_run_is_not_touched_after_its_release", kept_run_is_not_touched_after_its_release },
     { "page_run_is_not_touched_after_its_release", page_run_is_not_touched_after_its_release },
-    { "tail_is_not_touched_after_realloc_gave_it_back", tail_is_not_touched_after_realloc_gave_it_back },
+    { "tail_is_not_touched_after_realloc_gave_it_back",
+      tail_is_not_touched_after_realloc_gave_it_back },
     { "every_change_of_state_advances_the_sequence", every_change_of_state_advances_the_sequence },
+    { "failed_allocations_leave_no_page_taken", failed_allocations_leave_no_page_taken },
     { "failed_allocations_take_no_metadata", failed_allocations_take_no_metadata },
 };
 

@@ -140,6 +140,58 @@ static void timer_may_strike_while_windows_are_added(void)
     finish(20);
 }
 
+#define PAIR 64u
+#define PAIRS 8u
+
+static volatile uint32_t *of_pair_handler[PAIRS];
+
+/* Holds a few slots of the class that the thread works on, and takes the lowest free one before it gives
+ * one back.  What is the thread's as well does not keep its mark for a whole round. */
+static void on_pair_tick(void)
+{
+    volatile uint32_t **slot = &of_pair_handler[ticks & (PAIRS - 1)], *p = sh_malloc(PAIR);
+
+    if (*slot != NULL) {
+        if (**slot != ticks - PAIRS)
+            broken = true;
+        sh_free((void *)(uintptr_t)*slot);
+    }
+    *slot = p;
+    if (p != NULL) {
+        *p = ticks;
+        served++;
+    }
+    ticks++;
+    k_timer_start(700 + t_below(&handler_random, 700), on_pair_tick);
+}
+
+/* Next to nothing but the fast paths, all on one word of free bits: what they leave open is hit. */
+static void timer_may_strike_anywhere_in_the_fast_paths(void)
+{
+    start();
+    k_timer_stop();
+    for (unsigned i = 0; i < PAIRS; i++)
+        of_pair_handler[i] = NULL;
+    k_timer_start(1000, on_pair_tick);
+    while (ticks < 4000 && !broken) {
+        volatile uint32_t *a = sh_malloc(PAIR), *b = sh_malloc(PAIR);
+        if (a == NULL || b == NULL || a == b) {
+            broken = true;
+            break;
+        }
+        *a = ~(uint32_t)0;
+        *b = ~(uint32_t)1;
+        if (*a != ~(uint32_t)0 || *b != ~(uint32_t)1)
+            broken = true;
+        sh_free((void *)(uintptr_t)a);
+        sh_free((void *)(uintptr_t)b);
+    }
+    finish(4000);
+    for (unsigned i = 0; i < PAIRS; i++)
+        sh_free((void *)(uintptr_t)of_pair_handler[i]);
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
     { "timer_may_strike_anywhere_in_small_operations",
       timer_may_strike_anywhere_in_small_operations },
@@ -147,6 +199,8 @@ static const struct test tests[] = {
       timer_may_strike_anywhere_in_large_operations },
     { "timer_may_strike_while_memory_goes_and_comes",
       timer_may_strike_while_memory_goes_and_comes },
+    { "timer_may_strike_anywhere_in_the_fast_paths",
+      timer_may_strike_anywhere_in_the_fast_paths },
     { "timer_may_strike_while_windows_are_added", timer_may_strike_while_windows_are_added },
 };
 

@@ -3,6 +3,8 @@
  */
 #include "kernel-test/test_util.h"
 
+#include "mm/arena.h"
+
 void *t_held[T_MAX_HELD];
 
 size_t t_length(const char *text)
@@ -202,4 +204,14 @@ void t_expect_whole(const char *file, int line)
     if (audited != 0)
         t_fail(file, line, "the audit finds %u", audited);
     expect_sums(file, line);
+}
+
+size_t t_free_pages(void)
+{
+    size_t free = 0;
+
+    for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena))
+        for (size_t i = 0; i < MM_ARENA_CHUNKS; i++)
+            free += MM_CHUNK_PAGES - mm_bitmap_count(arena->chunks[i].taken, 0, MM_CHUNK_PAGES);
+    return free;
 }

@@ -58,6 +58,9 @@ void t_release(unsigned count);
 void t_expect_whole(const char *file, int line);
 #define EXPECT_WHOLE() t_expect_whole(__FILE__, __LINE__)
 
+/* Pages that the page allocator could give, with frames or without. */
+size_t t_free_pages(void);
+
 /* Memory of the machine under the heap, as the tiny kernel counts it. */
 size_t k_frames_total(void);
 size_t k_frames_out(void);

@@ -1,9 +1,9 @@
 /*
- * Proves that sh_verify finds corruption: each row of the tables below damages one thing in a busy heap,
- * sh_verify must then find a fault, the damage is undone, and sh_verify must find none.
+ * Proves that sh_verify finds corruption: each row of the tables below damages one thing in a busy
+ * heap, sh_verify must then find a fault, the damage is undone, and sh_verify must find none.
  *
- * A plant changes memory through SET, which keeps what was there; undoing is putting that back.  Rows that
- * go through the port undo themselves.
+ * A plant changes memory through SET, which keeps what was there; undoing is putting that back.
+ * Rows that go through the port undo themselves.
  */
 #include "kernel-test/test_util.h"
 #include "mm/budget.h"
@@ -548,8 +548,8 @@ static void busy_bit_left(void)
     flip_page(mm_chunk_of((uintptr_t)large_live)->busy, large_live);
 }
 
-/* The tree's nodes have no name outside pages.c.  The one above a chunk is known by what it says about
- * that chunk, the next by its pointer to the first: both are looked for in the metadata. */
+/* The tree's nodes have no name outside pages.c.  The one above a chunk is known by what it says
+ * about that chunk, the next by its pointer to the first: both are looked for in the metadata. */
 #define FANOUT 8
 
 struct tree_node {
@@ -593,10 +593,11 @@ static struct mm_summary *leaf_summary(void)
     uintptr_t address = (uintptr_t)large_live, at = metadata_begin();
     struct mm_summary wanted = chunk_count(mm_chunk_of(address));
 
-    for (; mm_linear_contains((const void *)at, sizeof(struct tree_node)); at += sizeof(uintptr_t)) {
+    for (; mm_linear_contains((void *)at, sizeof(struct tree_node)); at += sizeof(uintptr_t)) {
         struct tree_node *node = (struct tree_node *)at;
         const struct mm_summary *sum = &node->sum[chunk_number(address, 0)];
-        bool is_leaf = sum->start == wanted.start && sum->most == wanted.most && sum->end == wanted.end;
+        bool is_leaf = sum->start == wanted.start && sum->most == wanted.most &&
+                       sum->end == wanted.end;
         for (unsigned i = 0; i < FANOUT; i++)
             is_leaf = is_leaf && node->child[i] == NULL;
         if (is_leaf)
@@ -611,7 +612,7 @@ static struct mm_summary *upper_summary(void)
     uintptr_t leaf = (uintptr_t)(leaf_summary() - chunk_number(address, 0));
     unsigned piece = chunk_number(address, 1);
 
-    for (; mm_linear_contains((const void *)at, sizeof(struct tree_node)); at += sizeof(uintptr_t)) {
+    for (; mm_linear_contains((void *)at, sizeof(struct tree_node)); at += sizeof(uintptr_t)) {
         struct tree_node *node = (struct tree_node *)at;
         if ((uintptr_t)node->child[piece] == leaf)
             return &node->sum[piece];
@@ -946,7 +947,8 @@ static void expect_found(const struct plant *plant)
         t_fail(__FILE__, __LINE__, "sh_verify does not see %s", plant->name);
     faults = sh_verify();
     if (faults != 0)
-        t_fail(__FILE__, __LINE__, "after %s sh_verify finds %d: %s", plant->name, faults, rig_log());
+        t_fail(__FILE__, __LINE__, "after %s sh_verify finds %d: %s", plant->name, faults,
+               rig_log());
 }
 
 #define EACH(table) \

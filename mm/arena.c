@@ -121,6 +121,12 @@ struct mm_arena *mm_arena_next(uintptr_t address)
     return NULL;
 }
 
+struct mm_arena *mm_arena_after(const struct mm_arena *arena)
+{
+    uintptr_t next = arena->base + MM_ARENA_SIZE;
+    return next == 0 ? NULL : mm_arena_next(next);
+}
+
 struct mm_arena *mm_arena_prev(uintptr_t address)
 {
     size_t index = (address < highest ? address : highest) >> MM_ARENA_SHIFT;
@@ -147,7 +153,7 @@ static int dummy_verify(void)
 {
     for (size_t i = 0; i < MM_ARENA_PAGES; i++) {
         if (mm_arena_dummy.spans[i] != &mm_span_dummy) {
-            return mm_fault_found("dummy arena: page map entry %z is written", i);
+            return mm_fault_found("dummy arena written", i);
         }
     }
     return 0;
@@ -157,27 +163,16 @@ int mm_arena_verify(void)
 {
     int faults = dummy_verify();
     unsigned counted = 0;
-    uintptr_t next = 0;
-    for (struct mm_arena *arena; (arena = mm_arena_next(next)) != NULL;) {
+    for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
         if (!mm_linear_contains(arena, sizeof *arena)) {
-            return faults + mm_fault_found("arena map: entry for %x or above points outside the metadata",
-                                           next);
+            return faults + mm_fault_found("arena entry outside the metadata", (uintptr_t)arena);
         }
         if (mm_arena_of(arena->base) != arena || (arena->base & (MM_ARENA_SIZE - 1)) != 0) {
-            return faults + mm_fault_found("arena record %x: its base %x is not where it is entered",
-                                           (uintptr_t)arena, arena->base);
+            return faults + mm_fault_found("arena record entered elsewhere", arena->base);
         }
         counted++;
-        next = arena->base + MM_ARENA_SIZE;
-        if (next == 0) {
-            break;
-        }
     }
-    if (counted != arena_count) {
-        faults += mm_fault_found("arena map: %z records entered, %z counted", (size_t)counted,
-                                 (size_t)arena_count);
-    }
-    return faults;
+    return faults + mm_verify_equal("arena records", counted, arena_count);
 }
 
 void mm_arena_reset(void)

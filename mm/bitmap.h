@@ -28,18 +28,25 @@ static inline uintptr_t mm_bitmap_mask(size_t word, size_t first, size_t end)
     return mask;
 }
 
-static inline void mm_bitmap_set(uintptr_t *map, size_t first, size_t end)
+/* Sets (how = 1), clears (-1) or leaves (0) a range; how many of its bits were set before. */
+static inline size_t mm_bitmap_work(uintptr_t *map, size_t first, size_t end, int how)
 {
+    size_t count = 0;
     for (size_t word = first / MM_WORD_BITS; word * MM_WORD_BITS < end; word++) {
-        map[word] |= mm_bitmap_mask(word, first, end);
+        uintptr_t mask = mm_bitmap_mask(word, first, end), bits = map[word];
+        if ((bits & mask) != 0) {
+            count += (bits & mask) == ~(uintptr_t)0 ? MM_WORD_BITS : arch_popcount(bits & mask);
+        }
+        if (how != 0) {
+            map[word] = how > 0 ? bits | mask : bits & ~mask;
+        }
     }
+    return count;
 }
 
-static inline void mm_bitmap_clear(uintptr_t *map, size_t first, size_t end)
+static inline void mm_bitmap_set(uintptr_t *map, size_t first, size_t end)
 {
-    for (size_t word = first / MM_WORD_BITS; word * MM_WORD_BITS < end; word++) {
-        map[word] &= ~mm_bitmap_mask(word, first, end);
-    }
+    mm_bitmap_work(map, first, end, 1);
 }
 
 static inline size_t mm_bitmap_count(const uintptr_t *map, size_t first, size_t end)

@@ -317,17 +317,12 @@ void mm_cache_disarm(void)
         }
     }
     /* A bound of 0 sends every free to the slow path.  The page map may be what is corrupt. */
-    uintptr_t next = 0;
-    for (struct mm_arena *arena; (arena = mm_arena_next(next)) != NULL;) {
+    for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
         for (size_t i = 0; i < MM_ARENA_PAGES; i++) {
             struct mm_span *span = arena->spans[i];
             if (mm_linear_contains(span, sizeof *span)) {
                 span->bound = 0;
             }
-        }
-        next = arena->base + MM_ARENA_SIZE;
-        if (next == 0) {
-            break;
         }
     }
 }
@@ -343,36 +338,33 @@ int mm_cache_verify_span(const struct mm_span *span)
     switch ((enum mm_place)span->place) {
     case MM_PLACE_CURRENT:
         return span->owner == NULL || entry_of(span->owner, span)->span != span
-                   ? mm_fault_found("span %x says it is current, but no entry has it", span->base)
+                   ? mm_fault_found("span is current for no entry", span->base)
                    : 0;
     case MM_PLACE_FULL:
         return live != span->slots || countdown != 1
-                   ? mm_fault_found("full span %x: %z of %z slots live, countdown %z", span->base,
-                                    (size_t)live, (size_t)span->slots, (size_t)countdown)
+                   ? mm_fault_found("full span has free slots", span->base)
                    : 0;
     case MM_PLACE_QUEUED:
     case MM_PLACE_CENTRAL:
         return live != countdown || live == span->slots || live == 0
-                   ? mm_fault_found("queued span %x: %z of %z slots live, countdown %z", span->base,
-                                    (size_t)live, (size_t)span->slots, (size_t)countdown)
+                   ? mm_fault_found("queued span: live slots and countdown", span->base)
                    : 0;
     case MM_PLACE_EMPTY:
-        return live != 0 ? mm_fault_found("empty span %x: %z slots live", span->base, (size_t)live) : 0;
+        return live != 0 ? mm_fault_found("empty span has live slots", span->base) : 0;
     case MM_PLACE_NONE:
     default:
-        return mm_fault_found("small span %x is in no place", span->base);
+        return mm_fault_found("small span in no place", span->base);
     }
 }
 
 static int span_in(const struct mm_span *span, enum mm_place place, unsigned class)
 {
     if (!mm_linear_contains(span, sizeof *span)) {
-        return mm_fault_found("class %z: a list points outside the metadata", (size_t)class);
+        return mm_fault_found("list outside the metadata: class", class);
     }
     if (mm_span_state(span) != MM_SPAN_SMALL || span->class != class || span->place != place ||
         mm_span_of(span->base) != span) {
-        return mm_fault_found("class %z: span %x is in a list where it does not belong", (size_t)class,
-                              span->base);
+        return mm_fault_found("span in a wrong list", span->base);
     }
     return 0;
 }
@@ -383,15 +375,14 @@ static int empties_verify(const struct mm_cpu *cpu, const struct mm_entry *entry
     for (const struct mm_span *span = entry->empty; span != NULL; span = span->next, count++) {
         int faults = span_in(span, MM_PLACE_EMPTY, class);
         if (faults == 0 && count > mm_heap_counts.spans) {
-            faults = mm_fault_found("class %z: the list of empty spans is a loop", (size_t)class);
+            faults = mm_fault_found("list of empty spans is a loop: class", class);
         }
         if (faults != 0) {
             return faults;
         }
     }
     return mm_bit_test(cpu->surplus, class) != (count > 1)
-               ? mm_fault_found("class %z: %z empty spans, but its surplus bit says otherwise",
-                                (size_t)class, count)
+               ? mm_fault_found("surplus bit: class", class)
                : 0;
 }
 
@@ -403,8 +394,7 @@ static int entry_verify(const struct mm_cpu *cpu, unsigned class)
     for (const struct mm_span *span = entry->head; span != NULL; prev = span, span = span->next) {
         int faults = span_in(span, MM_PLACE_QUEUED, class);
         if (faults == 0 && (span->prev != prev || queued > entry->queued)) {
-            faults = mm_fault_found("class %z: the queue's links are broken at %x", (size_t)class,
-                                    span->base);
+            faults = mm_fault_found("queue links", span->base);
         }
         if (faults != 0) {
             return faults;
@@ -412,8 +402,7 @@ static int entry_verify(const struct mm_cpu *cpu, unsigned class)
         queued++;
     }
     if (queued != entry->queued || entry->tail != prev) {
-        return mm_fault_found("class %z: %z spans queued, %z counted", (size_t)class, queued,
-                              entry->queued);
+        return mm_fault_found("queue length: class", class);
     }
     int faults = empties_verify(cpu, entry, class);
     if (faults != 0) {
@@ -421,21 +410,21 @@ static int entry_verify(const struct mm_cpu *cpu, unsigned class)
     }
     if (entry->span == NULL) {
         return faults + (entry->word != &mm_zero_word
-                             ? mm_fault_found("class %z: an entry without a span has a word", (size_t)class)
+                             ? mm_fault_found("entry without a span has a word: class", class)
                              : 0);
     }
     faults += span_in(entry->span, MM_PLACE_CURRENT, class);
     size_t word = (size_t)(entry->word - entry->span->free);
     if (faults == 0 && (word >= mm_span_words(entry->span) || entry->size != entry->span->size ||
                         entry->base != entry->span->base + word * MM_WORD_BITS * entry->size)) {
-        faults = mm_fault_found("class %z: the entry's word is not where its base says", (size_t)class);
+        faults = mm_fault_found("entry word: class", class);
     }
     return faults;
 }
 
 int mm_cache_verify(void)
 {
-    int faults = mm_zero_word == 0 ? 0 : mm_fault_found("the zero word has bits set");
+    int faults = mm_zero_word == 0 ? 0 : mm_fault_found("zero word", mm_zero_word);
     for (unsigned i = 0; i < SH_MAX_CPUS; i++) {
         for (unsigned class = 0; class < MM_CLASSES; class++) {
             faults += entry_verify(&mm_cpu[i], class);

@@ -57,7 +57,7 @@ int mm_central_verify(void)
         for (const struct mm_span *span = central[class].head; span != NULL; prev = span, span = span->next) {
             if (!mm_linear_contains(span, sizeof *span) || span->class != class || span->prev != prev ||
                 span->place != MM_PLACE_CENTRAL || span->owner != NULL) {
-                faults += mm_fault_found("central: the list of class %z is broken", (size_t)class);
+                faults += mm_fault_found("central list: class", class);
                 break;
             }
         }

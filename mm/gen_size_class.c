@@ -93,8 +93,8 @@ static void print_table(unsigned page, unsigned limit)
         uint32_t magic = (uint32_t)((((uint64_t)1 << 32) + size - 1) / size);
         uint32_t bound = (uint32_t)((slots - 1) * ((uint64_t)size * magic - ((uint64_t)1 << 32)) + 1);
         verify(size, bytes, magic, bound);
-        printf("    { %uu, %uu, %u, %u, %u }, /* %u: %u bytes */\n", magic, bound, size / 8, slots,
-               classes[i].pages, i, size);
+        printf("    { %uu, %u, %u, %u }, /* %u: %u bytes */\n", magic, size / 8, slots, classes[i].pages,
+               i, size);
     }
     printf("};\n\nconst uint8_t mm_class_by_8[128] = {");
     for (unsigned i = 0; i < 128; i++) {

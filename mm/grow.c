@@ -25,11 +25,11 @@
 
 #include "mm/arena.h"
 #include "mm/budget.h"
-#include "mm/context.h"
 #include "mm/heap.h"
 #include "mm/linear.h"
 #include "mm/lock.h"
 #include "mm/pages.h"
+#include "mm/port.h"
 #include "mm/report.h"
 
 /* Address space as the port gave it: released exactly so. */
@@ -61,45 +61,22 @@ static bool claim(void)
     return mine;
 }
 
-static void release_range(uintptr_t base, size_t size)
-{
-    struct mm_hook_mark mark;
-    mm_hook_enter(&mark);
-    sh_arch_release(base, size);
-    mm_hook_leave(&mark);
-}
-
 /* At least `ask` bytes, more if they are to be had.  With `align` a chunk first, so that a chunk's tables
  * serve one range; where that is refused, any place. */
 static uintptr_t reserve_range(uintptr_t hint, size_t ask, size_t align, size_t *size)
 {
-    struct mm_hook_mark mark;
-    mm_hook_enter(&mark);
     uintptr_t base = 0;
     for (*size = ask > MM_RESERVE ? ask : MM_RESERVE;; *size >>= 1) {
         *size = *size < ask ? ask : mm_align_down(*size, SH_GRANULE_SIZE);
-        base = sh_arch_reserve(hint, *size, align);
+        base = mm_port_reserve(hint, *size, align);
         if (base == 0 && align != SH_GRANULE_SIZE) {
-            base = sh_arch_reserve(hint, *size, SH_GRANULE_SIZE);
+            base = mm_port_reserve(hint, *size, SH_GRANULE_SIZE);
         }
         if (base != 0 || *size == ask) {
             break;
         }
     }
-    mm_hook_leave(&mark);
     return base;
-}
-
-static bool map_range(uintptr_t base, size_t size)
-{
-    if (!mm_budget_allows_tables(base, size)) {
-        return false;
-    }
-    struct mm_hook_mark mark;
-    mm_hook_enter(&mark);
-    bool ok = sh_arch_map(base, size);
-    mm_hook_leave(&mark);
-    return ok;
 }
 
 /* Records and tree, then leaf tables. */
@@ -109,7 +86,7 @@ static bool prepare(uintptr_t base, size_t size)
         return false;
     }
     if (current.mapped < size) {
-        if (!map_range(base + current.mapped, size - current.mapped)) {
+        if (!mm_port_map(base + current.mapped, size - current.mapped)) {
             return false;
         }
         current.mapped = size;
@@ -208,7 +185,7 @@ static bool extend(size_t need)
     if ((base == end || size >= need) && adopt(base, size)) {
         return true;
     }
-    release_range(base, size);
+    mm_port_release(base, size);
     return false;
 }
 
@@ -223,7 +200,7 @@ static bool reserve_more(size_t need)
     if (adopt(base, size)) {
         return true;
     }
-    release_range(base, size);
+    mm_port_release(base, size);
     return false;
 }
 
@@ -278,7 +255,7 @@ size_t mm_grow_remainder(uintptr_t *base)
 void mm_grow_release(void)
 {
     for (struct range *range = ranges; range != NULL; range = range->next) {
-        release_range(range->base, range->size);
+        mm_port_release(range->base, range->size);
     }
 }
 
@@ -287,21 +264,17 @@ int mm_grow_verify(void)
     size_t reserved = 0;
     for (const struct range *range = ranges; range != NULL; range = range->next) {
         if (!mm_linear_contains(range, sizeof *range)) {
-            return mm_fault_found("reserved ranges: a record at %x is outside the metadata",
-                                  (uintptr_t)range);
+            return mm_fault_found("reserved range outside the metadata", (uintptr_t)range);
         }
         reserved += range->size - range->unused;
     }
     size_t known = ((mm_heap_counts.owned + mm_heap_counts.faulted) << MM_PAGE_SHIFT) + current.size;
-    if (reserved != known) {
-        return mm_fault_found("address space: %z bytes reserved, %z published or remaining", reserved,
-                              known);
-    }
+    int faults = mm_verify_equal("address space", reserved, known);
     if (current.size != 0 && current.mapped < current.size &&
         sh_arch_state(current.base + current.mapped) != SH_RESERVED) {
-        return mm_fault_found("remainder %x is not Reserved", current.base + current.mapped);
+        faults += mm_fault_found("remainder is not Reserved", current.base + current.mapped);
     }
-    return 0;
+    return faults;
 }
 
 void mm_grow_reset(void)

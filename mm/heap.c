@@ -23,12 +23,15 @@
 #include "mm/linear.h"
 #include "mm/lock.h"
 #include "mm/pages.h"
+#include "mm/port.h"
 #include "mm/report.h"
 
-#define KEPT_OCTAVES 9 /* runs of 1 … 511 pages */
+#define KEPT_OCTAVES 10 /* runs of 1 … 1023 pages */
 #define KEPT_STEPS (KEPT_OCTAVES * 4)
 #define KEPT_EACH 4
 #define KEPT_LOOK 5 /* steps at which a run for a request is looked for: up to twice its size */
+
+static_assert(MM_RUN_CACHE_LIMIT >> MM_PAGE_SHIFT >> KEPT_OCTAVES == 0, "every kept run has a step");
 
 struct mm_heap_counts mm_heap_counts;
 struct mm_lock mm_heap_lock = MM_LOCK_INIT(MM_RANK_HEAP);
@@ -71,15 +74,6 @@ static bool flush_one_kept(void)
 static bool recover(void)
 {
     return mm_cache_flush_surplus() || flush_one_kept();
-}
-
-static bool port_commit(uintptr_t base, size_t size)
-{
-    struct mm_hook_mark mark;
-    mm_hook_enter(&mark);
-    bool ok = sh_arch_commit(base, size);
-    mm_hook_leave(&mark);
-    return ok;
 }
 
 /* Room for `size` bytes more under the limit, by giving idle frames back if need be. */
@@ -137,7 +131,7 @@ static bool try_commit(uintptr_t base, size_t count)
     }
     size_t bytes = released << MM_PAGE_SHIFT;
     bool ok = afford(bytes);
-    if (ok && !port_commit(base, count << MM_PAGE_SHIFT)) {
+    if (ok && !mm_port_commit(base, count << MM_PAGE_SHIFT)) {
         mm_budget_give(bytes);
         ok = false;
     }
@@ -221,7 +215,7 @@ bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit c
 {
     uintptr_t end = base + (count << MM_PAGE_SHIFT);
     arch_flags flags = mm_lock(&mm_heap_lock);
-    bool ok = mm_pages_alloc_at(end, extra);
+    bool ok = extra <= mm_heap_counts.owned && mm_pages_alloc_at(end, extra);
     if (ok) {
         mm_heap_counts.spans += extra;
     }
@@ -348,21 +342,9 @@ void mm_heap_flush_kept(void)
 size_t mm_heap_idle_bytes(void)
 {
     arch_flags flags = mm_lock(&mm_heap_lock);
-    size_t free = mm_pages_count_free(), released = 0;
-    uintptr_t next = 0;
-    for (struct mm_arena *arena; (arena = mm_arena_next(next)) != NULL;) {
-        for (size_t i = 0; i < MM_ARENA_CHUNKS; i++) {
-            for (size_t w = 0; w < MM_CHUNK_PAGES / MM_WORD_BITS; w++) {
-                released += arch_popcount(arena->chunks[i].released[w] & ~arena->chunks[i].taken[w]);
-            }
-        }
-        next = arena->base + MM_ARENA_SIZE;
-        if (next == 0) {
-            break;
-        }
-    }
+    size_t idle = mm_pages_count_idle();
     mm_unlock(&mm_heap_lock, flags);
-    return (free - released) << MM_PAGE_SHIFT;
+    return idle << MM_PAGE_SHIFT;
 }
 
 /* One idle run, taken while the port works on it.  Returns the pages given back. */
@@ -379,10 +361,7 @@ static size_t scavenge_run(uintptr_t *below, size_t most)
     if (count == 0) {
         return 0;
     }
-    struct mm_hook_mark mark;
-    mm_hook_enter(&mark);
-    sh_arch_decommit(base, count << MM_PAGE_SHIFT);
-    mm_hook_leave(&mark);
+    mm_port_decommit(base, count << MM_PAGE_SHIFT);
     mm_budget_give(committed << MM_PAGE_SHIFT);
     flags = mm_lock(&mm_heap_lock);
     mm_pages_set_released(base, count, true);
@@ -434,13 +413,13 @@ static void recount_chunk(const struct mm_chunk *chunk, uintptr_t base, struct r
             continue;
         }
         if (!owned || !taken) {
-            sum->faults += (size_t)mm_fault_found("page %x is free, but the page map names a span", at);
+            sum->faults += (size_t)mm_fault_found("free page in the page map", at);
         } else if (!mm_linear_contains(span, sizeof *span)) {
-            sum->faults += (size_t)mm_fault_found("page %x: page map points outside the metadata", at);
+            sum->faults += (size_t)mm_fault_found("page map outside the metadata", at);
         } else if (at - span->base >= mm_span_bytes(span)) {
-            sum->faults += (size_t)mm_fault_found("page %x is not in the span that its page map names", at);
+            sum->faults += (size_t)mm_fault_found("page not in its span", at);
         } else if (released && !mm_mode.demand) {
-            sum->faults += (size_t)mm_fault_found("page %x is in a span, but released", at);
+            sum->faults += (size_t)mm_fault_found("page of a span is released", at);
         }
     }
 }
@@ -457,8 +436,7 @@ static int states_verify(const struct mm_chunk *chunk, uintptr_t base)
             uintptr_t at = base + (page << MM_PAGE_SHIFT) + part;
             enum sh_state state = sh_arch_state(at);
             if (state != wanted) {
-                return mm_fault_found("page %x is in state %z, not %z", at, (size_t)state,
-                                      (size_t)wanted);
+                return mm_fault_found("page state", at);
             }
         }
     }
@@ -472,52 +450,38 @@ static int kept_verify(void)
     for (unsigned i = 0; i < KEPT_STEPS * KEPT_EACH; i++) {
         const struct mm_span *span = kept[i / KEPT_EACH][i % KEPT_EACH];
         if (kept_count[i / KEPT_EACH] > KEPT_EACH) {
-            return faults + mm_fault_found("kept runs: step %z has too many", (size_t)i / KEPT_EACH);
+            return faults + mm_fault_found("kept runs: too many in step", i / KEPT_EACH);
         }
         if (i % KEPT_EACH >= kept_count[i / KEPT_EACH]) {
             continue;
         }
         if (!mm_linear_contains(span, sizeof *span) || mm_span_state(span) != MM_SPAN_DEAD ||
             mm_span_of(span->base) != span || kept_step(span->page_count) != i / KEPT_EACH) {
-            faults += mm_fault_found("kept run %z is not a dead span of its step", (size_t)i);
+            faults += mm_fault_found("kept run", i);
             continue;
         }
         pages += span->page_count;
     }
-    if (pages != mm_heap_counts.kept) {
-        faults += mm_fault_found("kept runs: %z pages, %z counted", pages, mm_heap_counts.kept);
-    }
-    return faults;
+    return faults + mm_verify_equal("pages in kept runs", pages, mm_heap_counts.kept);
 }
 
 int mm_heap_verify(void)
 {
     struct recount sum = { 0 };
     int faults = kept_verify();
-    uintptr_t next = 0;
-    for (struct mm_arena *arena; (arena = mm_arena_next(next)) != NULL;) {
+    for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
         for (size_t i = 0; i < MM_ARENA_CHUNKS; i++) {
             uintptr_t base = arena->base + (i << MM_CHUNK_SHIFT);
             recount_chunk(&arena->chunks[i], base, &sum);
             faults += states_verify(&arena->chunks[i], base);
         }
-        next = arena->base + MM_ARENA_SIZE;
-        if (next == 0) {
-            break;
-        }
     }
     faults += (int)sum.faults;
-    if (sum.owned != mm_heap_counts.owned || sum.released != mm_heap_counts.released ||
-        sum.taken != mm_heap_counts.spans) {
-        faults += mm_fault_found("heap pages: %z owned, %z in spans, %z released; counted %z, %z, %z",
-                                 sum.owned, sum.taken, sum.released, mm_heap_counts.owned,
-                                 mm_heap_counts.spans, mm_heap_counts.released);
-    }
+    faults += mm_verify_equal("pages", sum.owned, mm_heap_counts.owned);
+    faults += mm_verify_equal("pages released", sum.released, mm_heap_counts.released);
+    faults += mm_verify_equal("pages in spans", sum.taken, mm_heap_counts.spans);
     size_t held = ((sum.owned - sum.released) << MM_PAGE_SHIFT) + mm_linear_bytes() + mm_budget_tables();
-    if (held != mm_budget_held()) {
-        faults += mm_fault_found("frames: %z bytes held, %z counted", held, mm_budget_held());
-    }
-    return faults;
+    return faults + mm_verify_equal("bytes of frames", held, mm_budget_held());
 }
 
 void mm_heap_reset(void)

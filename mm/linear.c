@@ -8,8 +8,8 @@
 #include "mm/linear.h"
 
 #include "mm/budget.h"
-#include "mm/context.h"
 #include "mm/lock.h"
+#include "mm/port.h"
 #include "mm/report.h"
 
 /* At the start of every block. */
@@ -43,10 +43,7 @@ static bool commit_piece(uintptr_t base, size_t size)
     if (!mm_budget_take(size)) {
         return false;
     }
-    struct mm_hook_mark mark;
-    mm_hook_enter(&mark);
-    bool ok = sh_arch_commit(base, size);
-    mm_hook_leave(&mark);
+    bool ok = mm_port_commit(base, size);
     if (!ok) {
         mm_budget_give(size);
     }
@@ -55,40 +52,14 @@ static bool commit_piece(uintptr_t base, size_t size)
 
 static uintptr_t reserve_block(size_t *size)
 {
-    struct mm_hook_mark mark;
-    mm_hook_enter(&mark);
     uintptr_t base = 0;
-    for (; *size >= SH_GRANULE_SIZE; *size >>= 1) {
-        base = sh_arch_reserve(0, *size, *size);
-        if (base == 0 && *size > SH_GRANULE_SIZE) {
-            base = sh_arch_reserve(0, *size, SH_GRANULE_SIZE);
-        }
-        if (base != 0) {
-            break;
+    for (; base == 0 && *size >= SH_GRANULE_SIZE; *size >>= base == 0) {
+        base = mm_port_reserve(0, *size, *size);
+        if (base == 0) {
+            base = mm_port_reserve(0, *size, SH_GRANULE_SIZE);
         }
     }
-    mm_hook_leave(&mark);
     return base;
-}
-
-static void release_block(uintptr_t base, size_t size)
-{
-    struct mm_hook_mark mark;
-    mm_hook_enter(&mark);
-    sh_arch_release(base, size);
-    mm_hook_leave(&mark);
-}
-
-static bool map_block(uintptr_t base, size_t size)
-{
-    if (!mm_budget_allows_tables(base, size)) {
-        return false;
-    }
-    struct mm_hook_mark mark;
-    mm_hook_enter(&mark);
-    bool ok = sh_arch_map(base, size);
-    mm_hook_leave(&mark);
-    return ok;
 }
 
 /* Reserves address space for one more block. */
@@ -105,7 +76,7 @@ static bool spare_add(size_t wished)
     }
     if (!mm_range_is_sane(base, size)) {
         mm_log("reserve gave %x+%x: not aligned, wrapping, or taken already", base, (uintptr_t)size);
-        release_block(base, size);
+        mm_port_release(base, size);
         return false;
     }
     spares[spare_count++] = (struct spare){ base, size, false };
@@ -119,7 +90,7 @@ static bool block_add(size_t wished)
         return false;
     }
     struct spare *spare = &spares[spare_count - 1];
-    spare->mapped = spare->mapped || map_block(spare->base, spare->size);
+    spare->mapped = spare->mapped || mm_port_map(spare->base, spare->size);
     if (!spare->mapped || !commit_piece(spare->base, SH_GRANULE_SIZE)) {
         return false;
     }
@@ -307,12 +278,12 @@ void mm_linear_release(void)
 {
     while (spare_count > 0) {
         spare_count--;
-        release_block(spares[spare_count].base, spares[spare_count].size);
+        mm_port_release(spares[spare_count].base, spares[spare_count].size);
     }
     while (blocks != NULL) {
         struct block *block = blocks;
         blocks = block->next;
-        release_block((uintptr_t)block, block->size);
+        mm_port_release((uintptr_t)block, block->size);
     }
 }
 
@@ -324,22 +295,17 @@ int mm_linear_verify(void)
         uintptr_t base = (uintptr_t)block, end = current ? committed : block->committed;
         uintptr_t used = current ? next : block->used;
         if (end - base > block->size || used > end || used - base < sizeof *block) {
-            return mm_fault_found("metadata block %x: used to %x, committed to %x of %x bytes", base, used,
-                                  end, (uintptr_t)block->size);
+            return mm_fault_found("metadata block", base);
         }
         for (uintptr_t at = base; at - base < block->size; at += SH_ARCH_PAGE_SIZE) {
             enum sh_state wanted = at - base < end - base ? SH_READY : SH_PREPARED;
             if (sh_arch_state(at) != wanted) {
-                return mm_fault_found("metadata page %x is in state %z, not %z", at,
-                                      (size_t)sh_arch_state(at), (size_t)wanted);
+                return mm_fault_found("metadata page state", at);
             }
         }
         sum += end - base;
     }
-    if (sum != total_committed) {
-        return mm_fault_found("metadata: %z bytes committed, %z counted", sum, total_committed);
-    }
-    return 0;
+    return mm_verify_equal("bytes of metadata", sum, total_committed);
 }
 
 void mm_linear_reset(void)

@@ -10,6 +10,9 @@ static uint32_t held[SH_MAX_CPUS];
 
 void mm_lock_check(const struct mm_lock *lock, bool taking)
 {
+    if (!MM_DEBUG) {
+        return;
+    }
     uint32_t *ranks = &held[mm_cpu_self() - mm_cpu], bit = (uint32_t)1 << lock->rank;
     if (!taking) {
         *ranks &= ~bit;

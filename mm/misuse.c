@@ -30,10 +30,10 @@ static void describe_slot(uintptr_t address, const struct mm_view *view, char *t
 {
     size_t offset = address - view->base;
     if (!view->in_slot) {
-        mm_format(text, size, "in the unused tail of a span of %z-byte objects at %x", view->size,
+        mm_format(text, size, "in the tail of a span of %z-byte objects at %x", view->size,
                   view->span->base);
     } else if (view->state == MM_SPAN_PAGES) {
-        mm_format(text, size, "%z bytes into a run of %z pages at %x that sh_alloc_pages gave", offset,
+        mm_format(text, size, "%z bytes into %z pages from sh_alloc_pages at %x", offset,
                   (size_t)view->span->page_count, view->base);
     } else if (offset != 0) {
         mm_format(text, size, "not the start of an object: %z bytes into a %s %z-byte object at %x", offset,
@@ -41,7 +41,7 @@ static void describe_slot(uintptr_t address, const struct mm_view *view, char *t
     } else if (view->live) {
         mm_format(text, size, "a live %z-byte object", view->size);
     } else {
-        mm_format(text, size, "free already: a %z-byte slot that is not allocated", view->size);
+        mm_format(text, size, "free already: a %z-byte slot", view->size);
     }
 }
 
@@ -54,9 +54,9 @@ static void describe_outside(uintptr_t address, char *text, size_t size)
     } else if (!mm_bit_test(mm_chunk_of(address)->owned, mm_chunk_page(address))) {
         mm_format(text, size, "never was heap memory");
     } else if (mm_bit_test(mm_chunk_of(address)->released, mm_chunk_page(address))) {
-        mm_format(text, size, "heap address space with nothing allocated and no frame behind it");
+        mm_format(text, size, "nothing is allocated there, and no frame is behind it");
     } else {
-        mm_format(text, size, "in a page of the heap with nothing allocated: freed before, or never given");
+        mm_format(text, size, "nothing is allocated there: freed before, or never given");
     }
 }
 

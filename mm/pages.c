@@ -161,21 +161,28 @@ static void chunk_update(uintptr_t address)
     }
 }
 
-/* Calls for each chunk that [base, base + count pages) touches, with the pages in it. */
-#define EACH_CHUNK(base, count, at, first, end) \
-    for (uintptr_t at = (base), left_ = (count), first = mm_chunk_page(at), \
-         end = first + (left_ < MM_CHUNK_PAGES - first ? left_ : MM_CHUNK_PAGES - first); \
-         left_ != 0; \
-         left_ -= end - first, at += (end - first) << MM_PAGE_SHIFT, first = 0, \
-         end = left_ < MM_CHUNK_PAGES ? left_ : MM_CHUNK_PAGES)
+enum op { CLEAR = -1, COUNT, SET };
 
-static void take(uintptr_t base, size_t count)
+/* Works on the bits of a run in one kind of map, `map` bytes into struct mm_chunk, chunk by chunk; how
+ * many were set before. */
+static size_t walk(uintptr_t base, size_t count, size_t map, enum op op)
 {
-    EACH_CHUNK(base, count, at, first, end) {
-        mm_bitmap_set(mm_chunk_of(at)->taken, first, end);
-        chunk_update(at);
+    size_t found = 0;
+    while (count != 0) {
+        size_t first = mm_chunk_page(base), room = MM_CHUNK_PAGES - first;
+        size_t piece = count < room ? count : room;
+        uintptr_t *bits = (uintptr_t *)((uintptr_t)mm_chunk_of(base) + map);
+        found += mm_bitmap_work(bits, first, first + piece, op);
+        if (op != COUNT && map == offsetof(struct mm_chunk, taken)) {
+            chunk_update(base);
+        }
+        base += piece << MM_PAGE_SHIFT;
+        count -= piece;
     }
+    return found;
 }
+
+#define WALK(base, count, map, op) walk(base, count, offsetof(struct mm_chunk, map), op)
 
 bool mm_pages_reach(uintptr_t address)
 {
@@ -195,13 +202,9 @@ bool mm_pages_reach(uintptr_t address)
 
 void mm_pages_insert(uintptr_t base, size_t count)
 {
-    EACH_CHUNK(base, count, at, first, end) {
-        struct mm_chunk *chunk = mm_chunk_of(at);
-        mm_bitmap_set(chunk->owned, first, end);
-        mm_bitmap_set(chunk->released, first, end);
-        mm_bitmap_clear(chunk->taken, first, end);
-        chunk_update(at);
-    }
+    WALK(base, count, owned, SET);
+    WALK(base, count, released, SET);
+    WALK(base, count, taken, CLEAR);
 }
 
 /* First page of the lowest run of `count` free pages in a chunk that has one. */
@@ -278,7 +281,7 @@ uintptr_t mm_pages_alloc(size_t count, size_t align)
         base = (base + mask) & ~mask;
     }
     if (base != 0) {
-        take(base, count);
+        WALK(base, count, taken, SET);
     }
     return base;
 }
@@ -286,67 +289,38 @@ uintptr_t mm_pages_alloc(size_t count, size_t align)
 bool mm_pages_alloc_at(uintptr_t base, size_t count)
 {
     uintptr_t last = base + ((count << MM_PAGE_SHIFT) - 1);
-    if (base == 0 || last < base) {
+    if (base == 0 || last < base || WALK(base, count, taken, COUNT) != 0) {
         return false;
     }
-    EACH_CHUNK(base, count, at, first, end) {
-        if (mm_bitmap_any(mm_chunk_of(at)->taken, first, end)) {
-            return false;
-        }
-    }
-    take(base, count);
+    WALK(base, count, taken, SET);
     return true;
 }
 
 void mm_pages_free(uintptr_t base, size_t count)
 {
-    EACH_CHUNK(base, count, at, first, end) {
-        struct mm_chunk *chunk = mm_chunk_of(at);
-        MM_ASSERT(mm_bitmap_count(chunk->taken, first, end) == end - first);
-        mm_bitmap_clear(chunk->taken, first, end);
-        chunk_update(at);
-    }
+    size_t taken = WALK(base, count, taken, CLEAR);
+    MM_ASSERT(taken == count);
+    (void)taken;
 }
 
 size_t mm_pages_released(uintptr_t base, size_t count)
 {
-    size_t released = 0;
-    EACH_CHUNK(base, count, at, first, end) {
-        released += mm_bitmap_count(mm_chunk_of(at)->released, first, end);
-    }
-    return released;
+    return WALK(base, count, released, COUNT);
 }
 
 bool mm_pages_busy(uintptr_t base, size_t count)
 {
-    EACH_CHUNK(base, count, at, first, end) {
-        if (mm_bitmap_any(mm_chunk_of(at)->busy, first, end)) {
-            return true;
-        }
-    }
-    return false;
+    return WALK(base, count, busy, COUNT) != 0;
 }
 
 void mm_pages_set_released(uintptr_t base, size_t count, bool released)
 {
-    EACH_CHUNK(base, count, at, first, end) {
-        if (released) {
-            mm_bitmap_set(mm_chunk_of(at)->released, first, end);
-        } else {
-            mm_bitmap_clear(mm_chunk_of(at)->released, first, end);
-        }
-    }
+    WALK(base, count, released, released ? SET : CLEAR);
 }
 
 void mm_pages_set_busy(uintptr_t base, size_t count, bool busy)
 {
-    EACH_CHUNK(base, count, at, first, end) {
-        if (busy) {
-            mm_bitmap_set(mm_chunk_of(at)->busy, first, end);
-        } else {
-            mm_bitmap_clear(mm_chunk_of(at)->busy, first, end);
-        }
-    }
+    WALK(base, count, busy, busy ? SET : CLEAR);
 }
 
 /* Is the granule at `page` wholly free, and any of it committed? */
@@ -411,20 +385,16 @@ size_t mm_pages_free_below(uintptr_t address, size_t most)
     return count;
 }
 
-size_t mm_pages_count_free(void)
+size_t mm_pages_count_idle(void)
 {
-    size_t free = 0;
-    uintptr_t next = 0;
-    for (struct mm_arena *arena; (arena = mm_arena_next(next)) != NULL;) {
-        for (size_t i = 0; i < MM_ARENA_CHUNKS; i++) {
-            free += MM_CHUNK_PAGES - mm_bitmap_count(arena->chunks[i].taken, 0, MM_CHUNK_PAGES);
-        }
-        next = arena->base + MM_ARENA_SIZE;
-        if (next == 0) {
-            break;
+    size_t idle = 0;
+    for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
+        for (size_t i = 0; i < MM_ARENA_CHUNKS * CHUNK_WORDS; i++) {
+            const struct mm_chunk *chunk = &arena->chunks[i / CHUNK_WORDS];
+            idle += arch_popcount(~chunk->taken[i % CHUNK_WORDS] & ~chunk->released[i % CHUNK_WORDS]);
         }
     }
-    return free;
+    return idle;
 }
 
 /* Compares one chunk's maps with each other and with its summary; `sum` is what the tree says. */
@@ -433,25 +403,23 @@ static int chunk_verify(uintptr_t base, const struct mm_summary *sum)
     const struct mm_chunk *chunk = mm_chunk_of(base);
     for (size_t i = 0; i < CHUNK_WORDS; i++) {
         if ((~chunk->owned[i] & ~chunk->taken[i]) != 0) {
-            return mm_fault_found("chunk %x: word %z has free pages that are not ours", base, i);
+            return mm_fault_found("free pages that are not ours", base);
         }
         if ((~chunk->owned[i] & chunk->released[i]) != 0) {
-            return mm_fault_found("chunk %x: word %z has released pages that are not ours", base, i);
+            return mm_fault_found("released pages that are not ours", base);
         }
         if (chunk->busy[i] != 0) {
-            return mm_fault_found("chunk %x: word %z is busy, but nothing is being committed", base, i);
+            return mm_fault_found("busy pages", base);
         }
     }
     struct mm_summary now = chunk_summary(chunk);
     if (!same(&now, sum)) {
-        return mm_fault_found("chunk %x: summary %z/%z/%z, bitmap %z/%z/%z", base, sum->start, sum->most,
-                              sum->end, now.start, now.most, now.end);
+        return mm_fault_found("chunk summary", base);
     }
     for (size_t page = 0; page < MM_CHUNK_PAGES; page += MM_GRANULE_PAGES) {
         size_t released = mm_bitmap_count(chunk->released, page, page + MM_GRANULE_PAGES);
         if (released != 0 && released != MM_GRANULE_PAGES) {
-            return mm_fault_found("granule %x is neither Ready nor Prepared",
-                                  base + (page << MM_PAGE_SHIFT));
+            return mm_fault_found("granule neither Ready nor Prepared", base + (page << MM_PAGE_SHIFT));
         }
     }
     return 0;
@@ -469,14 +437,12 @@ static int node_verify(const struct node *node, unsigned level, uintptr_t base)
         const struct node *child = node->child[i];
         static const struct mm_summary nothing;
         if (child != NULL && !mm_linear_contains(child, sizeof *child)) {
-            faults += mm_fault_found("page tree: node for %x is outside the metadata", at);
+            faults += mm_fault_found("tree node outside the metadata", at);
             continue;
         }
         struct mm_summary now = child == NULL ? nothing : node_summary(child, level + 1);
         if (!same(&now, &node->sum[i])) {
-            faults += mm_fault_found("page tree: summary of %x (level %z) is %z/%z/%z, not %z/%z/%z", at,
-                                     (size_t)level, node->sum[i].start, node->sum[i].most,
-                                     node->sum[i].end, now.start, now.most, now.end);
+            faults += mm_fault_found("tree summary", at);
         }
         if (child != NULL) {
             faults += node_verify(child, level + 1, at);

@@ -42,8 +42,8 @@ size_t mm_pages_idle(uintptr_t last, size_t most, uintptr_t *base);
 /* Free pages that end right below `address`, counted up to `most`. */
 size_t mm_pages_free_below(uintptr_t address, size_t most);
 
-/* All free pages, from the bitmaps. */
-size_t mm_pages_count_free(void);
+/* All pages that are free and have frames, from the bitmaps. */
+size_t mm_pages_count_idle(void);
 
 int mm_pages_verify(void);
 void mm_pages_reset(void);

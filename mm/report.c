@@ -115,14 +115,18 @@ void mm_log(const char *format, ...)
     mm_hooks.log(line);
 }
 
-int mm_fault_found(const char *format, ...)
+int mm_fault_found(const char *what, uintptr_t at)
 {
-    char line[160];
-    va_list arguments;
-    va_start(arguments, format);
-    mm_format_list(line, sizeof line, format, arguments);
-    va_end(arguments);
-    mm_log("verify: %s", line);
+    mm_log("verify: %s: %x", what, at);
+    return 1;
+}
+
+int mm_verify_equal(const char *what, size_t found, size_t counted)
+{
+    if (found == counted) {
+        return 0;
+    }
+    mm_log("verify: %s: %z, but %z counted", what, found, counted);
     return 1;
 }
 

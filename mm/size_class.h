@@ -3,7 +3,7 @@
  *
  * A class c has slots of mm_class[c].size bytes in spans of .pages pages.  Division by the size is a
  * multiplication by .magic = ceil(2^32 / size): for an offset into the span, the high half of the
- * product is the slot's index, and the low half is below .bound exactly when the offset is the start
+ * product is the slot's index, and the low half is below mm_class_bound exactly when the offset is the start
  * of one of the .slots slots.  So one comparison refuses interior pointers and the tail behind the last
  * slot; the generator checks every offset of every class.
  */
@@ -14,10 +14,10 @@
 #include "size_class_count.h"
 
 struct mm_class {
-    uint32_t magic, bound;
+    uint32_t magic;
     uint16_t size_8; /* size / 8 */
     uint16_t slots;
-    uint8_t pages;
+    uint32_t pages;
 };
 
 extern const struct mm_class mm_class[MM_CLASSES];
@@ -29,6 +29,12 @@ extern const uint8_t mm_class_by_128[MM_CLASS_LIMIT / 128];
 static inline size_t mm_class_size(unsigned class)
 {
     return (size_t)mm_class[class].size_8 * 8;
+}
+
+/* (slots − 1) × (size × magic − 2^32) + 1: above the low half of every slot's product. */
+static inline uint32_t mm_class_bound(const struct mm_class *info)
+{
+    return (info->slots - 1u) * (info->size_8 * 8u * info->magic) + 1;
 }
 
 /* The class for `size`, 1 … MM_CLASS_LIMIT. */

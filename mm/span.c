@@ -81,7 +81,7 @@ void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, en
     span->size = mm_class_size(class);
     span->countdown = span->armed = 0;
     span->magic = info->magic;
-    span->bound = mm_mode.zero ? 0 : info->bound;
+    span->bound = mm_mode.zero ? 0 : mm_class_bound(info);
     span->base = base;
     span->owner = NULL;
     bits_fill(span);
@@ -187,17 +187,17 @@ static int small_verify(const struct mm_span *span)
     const struct mm_class *info = &mm_class[span->class];
     if (span->class >= MM_CLASSES || span->slots != info->slots || span->magic != info->magic ||
         span->size != mm_class_size(span->class) || span->page_count != info->pages) {
-        return mm_fault_found("span %x: fields do not fit its class %z", span->base, (size_t)span->class);
+        return mm_fault_found("span does not fit its class", span->base);
     }
-    if (span->bound != (mm_mode.zero ? 0 : info->bound)) {
-        return mm_fault_found("span %x: bound %x", span->base, (uintptr_t)span->bound);
+    if (span->bound != (mm_mode.zero ? 0 : mm_class_bound(info))) {
+        return mm_fault_found("span bound", span->base);
     }
     uint32_t rest = span->slots % MM_WORD_BITS;
     if (rest != 0 && span->free[mm_span_words(span) - 1] >> rest != 0) {
-        return mm_fault_found("span %x: free bits past the last slot", span->base);
+        return mm_fault_found("free bits past the last slot", span->base);
     }
     if (span->kind > SH_UNCOLLECTABLE) {
-        return mm_fault_found("span %x: kind %z", span->base, (size_t)span->kind);
+        return mm_fault_found("span kind", span->base);
     }
     return mm_cache_verify_span(span);
 }
@@ -206,11 +206,11 @@ int mm_span_verify(struct mm_span *span)
 {
     if (((span->base >> MM_PAGE_SHIFT) << MM_PAGE_SHIFT) != span->base || span->page_count == 0 ||
         span->base + (mm_span_bytes(span) - 1) < span->base) {
-        return mm_fault_found("span %x: %z pages", span->base, (size_t)span->page_count);
+        return mm_fault_found("span extent", span->base);
     }
     for (size_t i = 0; i < span->page_count; i++) {
         if (mm_span_of(span->base + (i << MM_PAGE_SHIFT)) != span) {
-            return mm_fault_found("span %x: page %z is not entered in the page map", span->base, i);
+            return mm_fault_found("span page not in the page map", span->base);
         }
     }
     switch (mm_span_state(span)) {
@@ -220,7 +220,7 @@ int mm_span_verify(struct mm_span *span)
     case MM_SPAN_PAGES:
         if (span->bound != 0 || span->slots != 1 || span->free[0] != 0 ||
             span->size != mm_span_bytes(span)) {
-            return mm_fault_found("span %x: fields do not fit a large object", span->base);
+            return mm_fault_found("large span", span->base);
         }
         return 0;
     case MM_SPAN_DEAD:

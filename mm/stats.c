@@ -167,14 +167,9 @@ void sh_print_map(void)
     mm_log("heap map: %z KiB a column; # full + partly free o empty span, L large, P pages,",
            (size_t)(MAP_PAGES << MM_PAGE_SHIFT) >> 10);
     mm_log("          _ free with frames, . free without, blank not ours");
-    uintptr_t next = 0;
-    for (struct mm_arena *arena; (arena = mm_arena_next(next)) != NULL;) {
+    for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
         for (size_t i = 0; i < MM_ARENA_CHUNKS; i++) {
             map_chunk(&arena->chunks[i], arena->base + (i << MM_CHUNK_SHIFT));
-        }
-        next = arena->base + MM_ARENA_SIZE;
-        if (next == 0) {
-            break;
         }
     }
 }

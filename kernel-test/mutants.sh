@@ -1,0 +1,136 @@
+#!/bin/sh
+# Breaks the heap on purpose and expects the tests to notice.
+#
+#   mutants.sh              all of kernel-test/mutants/*.patch, two at a time
+#   MUTANT=name mutants.sh  that one
+#
+# A patch begins with what it breaks:
+#
+#   Rule: the rule or file
+#   Test: suite[/test]       what is known to find it: run first, and all the others if it does not
+#   Machine: x86 [word …]    if the host cannot see it
+#
+# Each is applied to a copy of the tree, in build/mutants/<name>/, where the host's 32-bit suites are
+# built and run; with a Machine line that machine's kernel is booted instead, with the words on its
+# command line.  A test that fails, a crash and a hang all kill the mutant.  One that survives, a patch
+# that does not apply and one that does not build fail the run; their copies stay for a look.
+set -u
+
+cd "$(dirname "$0")/.." || exit 2
+: "${LIMIT:=45}"     # seconds for a run on the host
+: "${MAKE:=make}"
+unset MAKEFLAGS MFLAGS MAKELEVEL
+out=build/mutants
+
+# What a patch's header says after "$2:".
+header() {
+    sed -n "/^diff /q; s/^$2: *//p" "$1"
+}
+
+# The tree without what was built, and of that what the run needs, with its dates.
+copy_tree() {
+    rm -rf "$1"
+    mkdir -p "$1/build"
+    for file in *; do
+        [ "$file" = build ] || cp -a "$file" "$1/"
+    done
+    for file in build/flags build/gen* "build/$2"; do
+        [ ! -e "$file" ] || cp -a "$file" "$1/build/"
+    done
+}
+
+# Runs in the copy: host32 [suite[/test]], or a machine and words for its command line.  Says nothing
+# if all tests pass, else what ended it.
+run_tests() {
+    if [ "$1" = host32 ]; then
+        shift
+        { timeout -k 2 "$LIMIT" build/host32/host-test "$@"; echo "status $?"; } 2>&1
+        set -- host32
+    else
+        config=$1
+        shift
+        { sh kernel-test/qemu.sh ARCH="${config%%-*}" IMAGE="build/$config/kernel.elf" ICOUNT=0 \
+            TIMEOUT=60 APPEND="run=test $*"; echo "status $?"; } 2>&1
+    fi | tee run.log | awk '
+        /^FAILED / && first == "" { first = $2; sub(/:$/, "", first) }
+        /^no test is called/ { exit }
+        /^qemu.sh: no end/ { status = 124; exit }
+        /^status / { status = $2 }
+        first != "" && host { exit }
+        /passed$|FAILED$/ { last = $1 }
+        END {
+            if (first != "") print first
+            else if (status == 124 || status == 137 || status == 3) print "hangs after " last
+            else if (status != 0) print "ends with status " status " after " last
+        }' host="$([ "$1" = host32 ] && echo 1)"
+}
+
+say() {
+    printf '%-8s %-36s %s\n' "$1" "$2" "$3"
+}
+
+# One mutant, in a line; killed or not in a file.
+run_mutant() {
+    patch=$PWD/$1
+    name=$(basename "$1" .patch)
+    dir=$out/$name
+    machine=$(header "$patch" Machine)
+    config=${machine%% *}
+    words=
+    case $machine in *' '*) words=${machine#* } ;; esac
+    config=${config:-host32}
+    target=build/$config/kernel.elf
+    [ "$config" != host32 ] || target=build/host32/host-test
+
+    copy_tree "$dir" "$config"
+    echo failed >"$dir.result"
+    if ! (cd "$dir" && patch -p1 -s -f -F0 <"$patch") >"$dir.log" 2>&1; then
+        say STALE "$name" "(the patch does not apply: $dir.log)"
+        return
+    fi
+    if ! (cd "$dir" && $MAKE "$target") >"$dir.log" 2>&1; then
+        say BROKEN "$name" "(it does not build: $dir.log)"
+        return
+    fi
+    test=$(header "$patch" Test)
+    why=
+    [ -z "$test" ] || why=$(cd "$dir" && run_tests "$config" $words "$test")
+    [ -n "$why" ] || why=$(cd "$dir" && run_tests "$config" $words)
+    if [ -z "$why" ]; then
+        say SURVIVED "$name" "($(header "$patch" Rule))"
+        return
+    fi
+    echo passed >"$dir.result"
+    say killed "$name" "($why)"
+    rm -rf "$dir" "$dir.log"
+}
+
+if [ "${1:-}" = --one ]; then
+    run_mutant "$2"
+    exit 0
+fi
+
+if [ -n "${MUTANT:-}" ]; then
+    patches=kernel-test/mutants/$MUTANT.patch
+    [ -r "$patches" ] || { echo "mutants.sh: no such mutant: $MUTANT" >&2; exit 2; }
+else
+    patches=$(ls kernel-test/mutants/*.patch)
+fi
+
+# The unbroken tree first: what it built is what the copies begin with.
+targets=build/host32/host-test
+machines=$(for patch in $patches; do header "$patch" Machine; done | sed 's/ .*//' | sort -u)
+for config in $machines; do
+    targets="$targets build/$config/kernel.elf"
+done
+$MAKE -j2 $targets || exit 1
+
+rm -rf "$out"
+mkdir -p "$out"
+printf '%s\n' $patches | xargs -P 2 -n 1 sh kernel-test/mutants.sh --one
+cat "$out"/*.result | awk '
+    { count[$1]++ }
+    END {
+        printf "%d passed, %d failed\n", count["passed"], count["failed"]
+        exit count["failed"] != 0 || count["passed"] == 0
+    }'

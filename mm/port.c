@@ -1,0 +1,53 @@
+/*
+ * Calls of the port (see port.h).
+ */
+#include "mm/port.h"
+
+#include "mm/budget.h"
+#include "mm/context.h"
+
+uintptr_t mm_port_reserve(uintptr_t hint, size_t size, size_t align)
+{
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    uintptr_t base = sh_arch_reserve(hint, size, align);
+    mm_hook_leave(&mark);
+    return base;
+}
+
+void mm_port_release(uintptr_t base, size_t size)
+{
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    sh_arch_release(base, size);
+    mm_hook_leave(&mark);
+}
+
+bool mm_port_map(uintptr_t base, size_t size)
+{
+    if (!mm_budget_allows_tables(base, size)) {
+        return false;
+    }
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    bool ok = sh_arch_map(base, size);
+    mm_hook_leave(&mark);
+    return ok;
+}
+
+bool mm_port_commit(uintptr_t base, size_t size)
+{
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    bool ok = sh_arch_commit(base, size);
+    mm_hook_leave(&mark);
+    return ok;
+}
+
+void mm_port_decommit(uintptr_t base, size_t size)
+{
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    sh_arch_decommit(base, size);
+    mm_hook_leave(&mark);
+}
