@@ -268,6 +268,16 @@ TEST_HOSTS := $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-
 FILTER ?=
 BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTER))
 
+# The walker and its encodings on a simulated machine: a 32-bit program for each kind of page table.
+TEST_SIMS := build/sim-x86 build/sim-arm build/sim-arm-64k
+build/sim-x86: SIM_FLAGS := -DSIM_X86 -Iarch/x86
+build/sim-arm: SIM_FLAGS := -DSIM_ARM -Iarch/arm
+build/sim-arm-64k: SIM_FLAGS := -DSIM_ARM -Iarch/arm -DSH_ARCH_PAGE_SHIFT=16
+$(TEST_SIMS): $(wildcard $(KT)/sim/*.[ch] arch/*.[ch] arch/x86/*.h arch/arm/*.h)
+	$(call say,LINK $@)
+	$(Q)mkdir -p build && $(CC_host32) -static -O1 -g -std=c11 -I$(KT)/sim $(SIM_FLAGS) -I. -o $@ \
+	    $(KT)/sim/sim.c $(KT)/sim/test_pagetable.c $(PORT_SOURCES_x86)
+
 # label | command: longest first, so that two cores are busy to the end.
 define TESTS
 x86 2-level|$(BOOT)' ARCH=x86 IMAGE=build/x86/kernel.elf MEM=64M
@@ -278,6 +288,9 @@ x86 2-level, scratch page, 2 directories, 8 MiB|$(BOOT) phys=scratch dirs=2' ARC
 x86 PAE, scratch page, 2 directories|$(BOOT) phys=scratch dirs=2' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae MEM=32M
 ARM, TTBR1, scratch page, 2 directories|$(BOOT) ttbr=1 phys=scratch dirs=2' ARCH=arm IMAGE=build/arm/kernel.elf MEM=32M
 ARM, 64 KiB pages, TTBR1, 8 MiB|$(BOOT) ttbr=1' ARCH=arm IMAGE=build/arm-64k/kernel.elf MEM=8M CPU=cortex-a7
+simulated x86, 2-level and PAE|timeout 400 build/sim-x86
+simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
+simulated ARM, 64 KiB pages|timeout 400 build/sim-arm-64k
 host 64-bit, address sanitizer|timeout 400 build/host-asan/host-test $(FILTER)
 host 32-bit|timeout 400 build/host32/host-test $(FILTER)
 host 32-bit, 4 KiB heap pages, one CPU|timeout 400 build/host32-p12/host-test $(FILTER)
@@ -285,7 +298,7 @@ host 32-bit, 16 KiB heap pages|timeout 400 build/host32-p14/host-test $(FILTER)
 endef
 export TESTS
 
-test: $(TEST_IMAGES) $(TEST_HOSTS)
+test: $(TEST_IMAGES) $(TEST_HOSTS) $(TEST_SIMS)
 	@echo "$$TESTS" | sh $(KT)/run-tests.sh build/test
 
 # --- the rest -------------------------------------------------------------------------------------
