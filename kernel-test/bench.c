@@ -3,8 +3,8 @@
  *
  *     bench <suite>/<name> <value> <unit>
  *
- * All arithmetic is in integers, and the figures of a booted machine under -icount shift=0 are the same
- * to the digit in every run.
+ * All arithmetic is in integers, and the figures of a booted machine under -icount shift=0 are the
+ * same to the digit in every run.
  */
 #include "kernel-test/bench.h"
 
@@ -15,34 +15,26 @@
 #define LINES 4
 
 struct load {
-    void (*run)(const char *name);
+    bench_load *run;
+    size_t parameter;
     const char *lines[LINES]; /* what it prints: the first is its name, memory/… is of that suite */
 };
 
-static void pair_16(const char *name) { bench_pair(name, 16); }
-static void pair_64(const char *name) { bench_pair(name, 64); }
-static void pair_256(const char *name) { bench_pair(name, 256); }
-static void pair_1024(const char *name) { bench_pair(name, 1024); }
-static void pair_8192(const char *name) { bench_pair(name, 8192); }
-static void pair_65536(const char *name) { bench_pair(name, 65536); }
-static void lifo(const char *name) { bench_batch(name, true); }
-static void fifo(const char *name) { bench_batch(name, false); }
-
 static const struct load loads[] = {
-    { pair_16, { "pair-16" } },
-    { pair_64, { "pair-64" } },
-    { pair_256, { "pair-256" } },
-    { pair_1024, { "pair-1024" } },
-    { pair_8192, { "pair-8192" } },
-    { pair_65536, { "pair-65536" } },
-    { lifo, { "lifo" } },
-    { fifo, { "fifo" } },
-    { bench_churn, { "churn", "slowest-malloc", "slowest-free", "memory/churn" } },
-    { bench_churn1k, { "churn1k", "memory/churn1k" } },
-    { bench_large, { "large" } },
-    { bench_frag, { "frag", "memory/frag-peak", "memory/frag-end" } },
-    { bench_holes, { "find-2-behind-holes" } },
-    { bench_init_frames, { "memory/init-frames" } },
+    { bench_pair, 16, { "pair-16" } },
+    { bench_pair, 64, { "pair-64" } },
+    { bench_pair, 256, { "pair-256" } },
+    { bench_pair, 1024, { "pair-1024" } },
+    { bench_pair, 8192, { "pair-8192" } },
+    { bench_pair, 65536, { "pair-65536" } },
+    { bench_batch, BENCH_LIFO, { "lifo" } },
+    { bench_batch, BENCH_FIFO, { "fifo" } },
+    { bench_replace, BENCH_CHURN, { "churn", "slowest-malloc", "slowest-free", "memory/churn" } },
+    { bench_replace, BENCH_CHURN1K, { "churn1k", "memory/churn1k" } },
+    { bench_replace, BENCH_LARGE, { "large" } },
+    { bench_frag, 0, { "frag", "memory/frag-peak", "memory/frag-end" } },
+    { bench_holes, 1u << 15, { "find-2-behind-holes" } },
+    { bench_init_frames, 0, { "memory/init-frames" } },
 };
 
 static size_t room_used;
@@ -89,7 +81,7 @@ void bench_run(void)
     for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++)
         if (wanted(&loads[i])) {
             room_used = 0;
-            loads[i].run(loads[i].lines[0]);
+            loads[i].run(loads[i].lines[0], loads[i].parameter);
         }
 }
 
@@ -119,8 +111,8 @@ uint64_t bench_divide(uint64_t value, uint32_t divisor)
     return quotient;
 }
 
-void bench_line(const char *suite, const char *name, uint64_t value, uint32_t divisor, unsigned decimals,
-                const char *unit)
+void bench_line(const char *suite, const char *name, uint64_t value, uint32_t divisor,
+                unsigned decimals, const char *unit)
 {
     static const uint32_t scales[] = { 1, 10, 100, 1000 };
     uint64_t whole;

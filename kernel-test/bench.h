@@ -1,6 +1,6 @@
 /*
- * The benchmarks: what lies between the loads (bench_loads.c, bench_frag.c), the harness (bench.c) and
- * the machine that measures (bench_kernel.c in the booted kernel, host_bench.c on the host).
+ * The benchmarks: what lies between the loads (bench_loads.c, bench_frag.c), the harness (bench.c)
+ * and the machine that measures (bench_kernel.c in the booted kernel, host_bench.c on the host).
  *
  * A load calls the heap through two pairs of functions: `bench_cold` where nothing is measured,
  * `bench_hot` between bench_begin and bench_end.  What the harness itself costs is the machine's to
@@ -56,12 +56,13 @@ void bench_run(void);
 /* A part of the room, for the load that runs. */
 void *bench_room(size_t size);
 
-/* A new heap over one window of `size` bytes; with `demand` its memory gets frames at the first touch. */
+/* A new heap over one window of `size` bytes; with `demand` its memory gets frames at the first
+ * touch. */
 void bench_heap(size_t size, bool demand);
 
 /* Prints a line: value ÷ divisor, rounded, with `decimals` digits behind the point. */
-void bench_line(const char *suite, const char *name, uint64_t value, uint32_t divisor, unsigned decimals,
-                const char *unit);
+void bench_line(const char *suite, const char *name, uint64_t value, uint32_t divisor,
+                unsigned decimals, const char *unit);
 
 /* Memory asked for and memory held, both at their peaks. */
 struct bench_memory {
@@ -92,16 +93,16 @@ uint32_t bench_size(struct bench_random *random, uint32_t least, unsigned octave
  * The loads: each makes its heap, runs, and prints its lines.
  */
 
-/* bench_loads.c */
-void bench_pair(const char *name, size_t size);
-void bench_batch(const char *name, bool last_first);
-void bench_churn(const char *name);
-void bench_churn1k(const char *name);
-void bench_large(const char *name);
-void bench_holes(const char *name);
-void bench_init_frames(const char *name);
+typedef void bench_load(const char *name, size_t parameter);
 
-/* bench_frag.c */
-void bench_frag(const char *name);
+enum { BENCH_LIFO, BENCH_FIFO };
+enum { BENCH_CHURN, BENCH_CHURN1K, BENCH_LARGE };
+
+bench_load bench_pair;    /* size */
+bench_load bench_batch;   /* BENCH_LIFO … */
+bench_load bench_replace; /* BENCH_CHURN … */
+bench_load bench_frag;
+bench_load bench_holes;   /* how many */
+bench_load bench_init_frames;
 
 #endif

@@ -47,7 +47,8 @@ wanted()
 collected()
 {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
-        --toggle-collect=counted_malloc --toggle-collect=counted_free "$1" "$2" "$3" 2>"$out" || return 1
+        --toggle-collect=counted_malloc --toggle-collect=counted_free "$1" "$2" "$3" 2>"$out" ||
+        return 1
     sed -n 's/.*Collected : //p' "$out"
 }
 

@@ -1,11 +1,11 @@
 /*
- * The benchmarks in the booted kernel.  Words on the command line: bench=prefix of "suite/name" or of
- * "name".
+ * The benchmarks in the booted kernel.  A word on the command line: bench=prefix of "suite/name" or
+ * of "name".
  *
- * Every call is timed alone, with k_cycles, which counts instructions exactly under -icount shift=0.
- * From it goes what the same call of an empty function costs, less that function's return: what is left
- * is the instructions inside sh_malloc or sh_free, their return included and their caller's share not.
- * Interrupts are on, as in a thread.
+ * Every call is timed alone, with k_cycles, which counts instructions exactly under -icount
+ * shift=0.  From it goes what the same call of an empty function costs, less that function's
+ * return: what is left is the instructions inside sh_malloc or sh_free, their return included and
+ * their caller's share not.  Interrupts are on, as in a thread.
  */
 #include "kernel-test/bench.h"
 

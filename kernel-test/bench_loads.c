@@ -9,8 +9,8 @@
  *     find-2-behind-holes   one malloc of 2 pages where 2^15 single pages are free below
  *     memory/init-frames    frames of 4 KiB held by a heap with one object, tables included
  *
- * Sizes are log-uniform.  Sizes and slots are made before anything is measured, and what is measured
- * begins after a warm-up, when the heap has grown to what the load needs.
+ * Sizes are log-uniform.  Sizes and slots are made before anything is measured, and what is
+ * measured begins after a warm-up, when the heap has all but grown to what the load needs.
  */
 #include "kernel-test/bench.h"
 
@@ -39,24 +39,24 @@ void bench_pair(const char *name, size_t size)
 
 #define BATCH 1000u
 
-static void batch(const struct bench_calls *calls, void **slots, bool last_first)
+static void batch(const struct bench_calls *calls, void **slots, size_t order)
 {
     for (unsigned i = 0; i < BATCH; i++)
         slots[i] = checked(calls->malloc(64));
     for (unsigned i = 0; i < BATCH; i++)
-        calls->free(slots[last_first ? BATCH - 1 - i : i]);
+        calls->free(slots[order == BENCH_LIFO ? BATCH - 1 - i : i]);
 }
 
-void bench_batch(const char *name, bool last_first)
+void bench_batch(const char *name, size_t order)
 {
     void **slots = bench_room(BATCH * sizeof *slots);
 
     bench_heap(WINDOW, false);
     for (unsigned i = 0; i < 10; i++)
-        batch(&bench_cold, slots, last_first);
+        batch(&bench_cold, slots, order);
     bench_begin();
     for (unsigned i = 0; i < 100; i++)
-        batch(&bench_hot, slots, last_first);
+        batch(&bench_hot, slots, order);
     bench_end(name);
 }
 
@@ -74,9 +74,11 @@ struct replacing {
     uint32_t warm, measured; /* steps; before them every slot is filled */
 };
 
-static const struct replacing churn = { 20000, 8, 6, 100000, 200000 };
-static const struct replacing churn1k = { 1000, 8, 6, 20000, 200000 };
-static const struct replacing large = { 64, 4096, 8, 20000, 20000 };
+static const struct replacing all_replacing[] = {
+    [BENCH_CHURN] = { 20000, 8, 6, 100000, 200000 },
+    [BENCH_CHURN1K] = { 1000, 8, 6, 20000, 200000 },
+    [BENCH_LARGE] = { 64, 4096, 8, 20000, 20000 },
+};
 
 static struct slot {
     void *p;
@@ -101,8 +103,8 @@ static void make_steps(const struct replacing *load)
     }
 }
 
-/* A call that made the heap grow is no candidate: a new span, or frames taken, show in the heap's own
- * counters. */
+/* A call that made the heap grow is no candidate: a new span, or frames taken, show in the heap's
+ * own counters. */
 static void note(uint32_t *slowest, size_t spans, size_t held)
 {
     uint32_t cost = bench_last();
@@ -125,8 +127,9 @@ static void replace(const struct bench_calls *calls, const struct step *step)
     slot->size = step->size;
 }
 
-static void run_replacing(const char *name, const struct replacing *load)
+void bench_replace(const char *name, size_t which)
 {
+    const struct replacing *load = &all_replacing[which];
     uint32_t cold = load->slots + load->warm;
 
     make_steps(load);
@@ -139,65 +142,49 @@ static void run_replacing(const char *name, const struct replacing *load)
     for (uint32_t i = cold; i < cold + load->measured; i++)
         replace(&bench_hot, &steps[i]);
     bench_end(name);
-}
-
-static void memory_line(const char *name)
-{
-    bench_line("memory", name, memory.peak_held, (uint32_t)memory.peak_live, 3, "held/live");
-}
-
-void bench_churn(const char *name)
-{
-    run_replacing(name, &churn);
-    if (slowest_malloc != 0) {
+    if (which == BENCH_CHURN && slowest_malloc != 0) {
         bench_line(BENCH_MALLOC, "slowest-malloc", slowest_malloc, 1, 0, "instructions");
         bench_line(BENCH_MALLOC, "slowest-free", slowest_free, 1, 0, "instructions");
     }
-    memory_line(name);
-}
-
-void bench_churn1k(const char *name)
-{
-    run_replacing(name, &churn1k);
-    memory_line(name);
-}
-
-void bench_large(const char *name)
-{
-    run_replacing(name, &large);
+    if (which != BENCH_LARGE)
+        bench_line("memory", name, memory.peak_held, (uint32_t)memory.peak_live, 3, "held/live");
 }
 
 /*
  * A run behind holes
  */
 
-#define HOLES (1u << 15)
-#define SINGLES (2 * HOLES + 4)
 #define HOLES_WINDOW ((size_t)768 << 20)
 
-/* In demand mode, so that the pages need no frames.  The heap's lists of empty spans are emptied before
- * the call, and no growth is needed for it: what is left is the search, and making a span of the run. */
-void bench_holes(const char *name)
+/* In demand mode, so that the pages need no frames.  The heap's lists of empty spans are emptied
+ * before the call, and no growth is needed for it: what is left is the search, and making a span of
+ * the run. */
+void bench_holes(const char *name, size_t holes)
 {
-    void **pages = bench_room(SINGLES * sizeof *pages);
+    size_t count = 2 * holes + 4;
+    void **pages = bench_room(count * sizeof *pages);
+    void *p;
 
     bench_heap(HOLES_WINDOW, true);
-    for (uint32_t i = 0; i < SINGLES; i++)
+    for (size_t i = 0; i < count; i++)
         pages[i] = checked(bench_cold.malloc(SH_PAGE_SIZE));
     bench_cold.free(checked(bench_cold.malloc(2 * SH_PAGE_SIZE)));
-    for (uint32_t i = 0; i < 2 * HOLES; i += 2)
+    for (size_t i = 0; i < 2 * holes; i += 2)
         bench_cold.free(pages[i]);
-    bench_cold.free(pages[SINGLES - 3]);
-    bench_cold.free(pages[SINGLES - 2]);
+    bench_cold.free(pages[count - 3]);
+    bench_cold.free(pages[count - 2]);
     sh_trim(0);
     bench_begin();
-    checked(bench_hot.malloc(2 * SH_PAGE_SIZE));
+    p = checked(bench_hot.malloc(2 * SH_PAGE_SIZE));
     bench_end(name);
+    if (bench_last() != 0 && p != pages[count - 3])
+        bench_fail("the run was not found where it is free");
 }
 
-void bench_init_frames(const char *name)
+void bench_init_frames(const char *name, size_t parameter)
 {
     (void)name;
+    (void)parameter;
     bench_heap(WINDOW, false);
     checked(bench_cold.malloc(16));
     bench_line("memory", "init-frames", mm_budget_held(), 4096, 0, "frames");

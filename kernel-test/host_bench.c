@@ -2,15 +2,15 @@
  * The benchmarks on the host:  host-bench MODE [suite/name]
  *
  *     list     the names of all lines, without running anything
- *     memory   the lines of the suite memory
+ *     memory   a line of the suite memory
  *     ns       nanoseconds of the loop, from which `null` goes
  *     null     the same loop where malloc and free do nothing
- *     count    what bench.sh runs under callgrind: counts go on inside counted_malloc and counted_free
- *              only; prints how many there were
- *     empty    the same where they call functions that do nothing: what the two cost themselves, and
- *              3 instructions (a return of a value, and a return)
- *     steps    single calls, each instruction stepped by a parent process: for the slowest ones among
- *              the first STEPPED
+ *     count    what bench.sh runs under callgrind: counts go on inside counted_malloc and
+ *              counted_free only; prints how many there were
+ *     empty    the same where they call functions that do nothing: what the two cost themselves,
+ *              and 3 instructions (a value and a return, and a return)
+ *     steps    single calls, each instruction stepped by a parent process: for the slowest ones
+ *              among the first STEPPED
  *
  * bench.sh puts the lines together.
  */
@@ -240,7 +240,8 @@ void bench_end(const char *name)
     (void)name;
     clock_gettime(CLOCK_MONOTONIC, &end);
     if (strcmp(mode, "ns") == 0 || strcmp(mode, "null") == 0)
-        printf("%lld\n", (long long)(end.tv_sec - begin.tv_sec) * 1000000000 + end.tv_nsec - begin.tv_nsec);
+        printf("%lld\n", (long long)(end.tv_sec - begin.tv_sec) * 1000000000 +
+                             (end.tv_nsec - begin.tv_nsec));
     if (strcmp(mode, "count") == 0 || strcmp(mode, "empty") == 0)
         printf("%lu\n", mallocs > frees ? mallocs : frees);
 }

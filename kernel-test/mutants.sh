@@ -51,17 +51,18 @@ run_tests() {
         shift
         { sh kernel-test/qemu.sh ARCH="${config%%-*}" IMAGE="build/$config/kernel.elf" ICOUNT=0 \
             TIMEOUT=60 APPEND="run=test $*"; echo "status $?"; } 2>&1
-    fi | tee run.log | awk '
+    fi | tee build/run.log | awk '
         /^FAILED / && first == "" { first = $2; sub(/:$/, "", first) }
-        /^no test is called/ { exit }
+        /^no test is called/ { unknown = 1; exit }
         /^qemu.sh: no end/ { status = 124; exit }
         /^status / { status = $2 }
         first != "" && host { exit }
         /passed$|FAILED$/ { last = $1 }
         END {
-            if (first != "") print first
+            if (unknown) print ""
+            else if (first != "") print first
             else if (status == 124 || status == 137 || status == 3) print "hangs after " last
-            else if (status != 0) print "ends with status " status " after " last
+            else if (status != 0) print "crashes after " last
         }' host="$([ "$1" = host32 ] && echo 1)"
 }
 
@@ -124,6 +125,20 @@ for config in $machines; do
     targets="$targets build/$config/kernel.elf"
 done
 $MAKE -j2 $targets || exit 1
+
+# It must pass what the mutants are to fail, within the same time.
+expect_sound() {
+    set -- "$1" "${2:-}" "$(run_tests $1 ${2:-})"
+    [ -z "$3" ] || { echo "mutants.sh: without a mutant, $1 ${2:-}: $3" >&2; exit 1; }
+}
+expect_sound host32
+for patch in $patches; do
+    header "$patch" Machine
+done | sort -u >build/mutants.machines
+while read -r machine words; do
+    expect_sound "$machine" "$words"
+done <build/mutants.machines
+rm -f build/mutants.machines build/run.log
 
 rm -rf "$out"
 mkdir -p "$out"

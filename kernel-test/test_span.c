@@ -421,7 +421,7 @@ static void failed_allocations_leave_no_page_taken(void)
     rig_frame_budget(rig_frames_held());
     EXPECT(sh_realloc(p, 400000) == NULL);
     EXPECT_EQ(free_pages(), before);
-    EXPECT(sh_malloc(200000) == NULL && sh_malloc(1000) == NULL && sh_alloc_pages(3) == NULL);
+    EXPECT(sh_malloc(200000) == NULL && sh_alloc_pages(3 * MM_GRANULE_PAGES) == NULL);
     EXPECT_EQ(free_pages(), before);
     rig_frame_budget(0);
     EXPECT_WHOLE();

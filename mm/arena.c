@@ -151,6 +151,9 @@ unsigned mm_arena_count(void)
 
 static int dummy_verify(void)
 {
+    if (mm_span_dummy.bound != 0 || mm_span_state(&mm_span_dummy) != MM_SPAN_DEAD) {
+        return mm_fault_found("dummy span written", 0);
+    }
     for (size_t i = 0; i < MM_ARENA_PAGES; i++) {
         if (mm_arena_dummy.spans[i] != &mm_span_dummy) {
             return mm_fault_found("dummy arena written", i);
@@ -163,14 +166,16 @@ int mm_arena_verify(void)
 {
     int faults = dummy_verify();
     unsigned counted = 0;
+    uintptr_t last = 0;
     for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
         if (!mm_linear_contains(arena, sizeof *arena)) {
             return faults + mm_fault_found("arena entry outside the metadata", (uintptr_t)arena);
         }
-        if (mm_arena_of(arena->base) != arena || (arena->base & (MM_ARENA_SIZE - 1)) != 0) {
+        if ((counted != 0 && arena->base <= last) || mm_arena_of(arena->base) != arena || (arena->base & (MM_ARENA_SIZE - 1)) != 0) {
             return faults + mm_fault_found("arena record entered elsewhere", arena->base);
         }
         counted++;
+        last = arena->base;
     }
     return faults + mm_verify_equal("arena records", counted, arena_count);
 }

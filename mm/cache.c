@@ -196,6 +196,7 @@ void mm_cache_event(struct mm_span *span)
 {
     struct mm_cpu *cpu = mm_cpu_self();
     struct mm_entry *entry = entry_of(cpu, span);
+    span->owner = cpu; /* an ownerless one is this CPU's from here on */
     switch ((enum mm_place)span->place) {
     case MM_PLACE_CURRENT:
         arm(cpu, span, MM_PLACE_CURRENT, MM_COUNTDOWN_CURRENT);
@@ -332,94 +333,96 @@ uint32_t mm_cache_uncredited(const struct mm_span *span)
     return span->armed - span->countdown;
 }
 
-int mm_cache_verify_span(const struct mm_span *span)
+/* Of sh_verify: spans that a list or an entry has, and spans that say so. */
+static size_t listed, listed_wanted;
+
+/* The countdown and the live slots that go with a span's place. */
+static bool place_fits(const struct mm_span *span, uint32_t live)
 {
-    uint32_t live = mm_span_live(span), countdown = span->countdown;
     switch ((enum mm_place)span->place) {
     case MM_PLACE_CURRENT:
-        return span->owner == NULL || entry_of(span->owner, span)->span != span
-                   ? mm_fault_found("span is current for no entry", span->base)
-                   : 0;
+        return span->countdown != 0;
     case MM_PLACE_FULL:
-        return live != span->slots || countdown != 1
-                   ? mm_fault_found("full span has free slots", span->base)
-                   : 0;
+        return live == span->slots && span->countdown == 1;
     case MM_PLACE_QUEUED:
     case MM_PLACE_CENTRAL:
-        return live != countdown || live == span->slots || live == 0
-                   ? mm_fault_found("queued span: live slots and countdown", span->base)
-                   : 0;
+        return live == span->countdown && live != span->slots && live != 0;
     case MM_PLACE_EMPTY:
-        return live != 0 ? mm_fault_found("empty span has live slots", span->base) : 0;
+        return live == 0;
     case MM_PLACE_NONE:
     default:
-        return mm_fault_found("small span in no place", span->base);
+        return false;
     }
 }
 
-static int span_in(const struct mm_span *span, enum mm_place place, unsigned class)
+int mm_cache_verify_span(const struct mm_span *span)
 {
-    if (!mm_linear_contains(span, sizeof *span)) {
-        return mm_fault_found("list outside the metadata: class", class);
-    }
-    if (mm_span_state(span) != MM_SPAN_SMALL || span->class != class || span->place != place ||
-        mm_span_of(span->base) != span) {
-        return mm_fault_found("span in a wrong list", span->base);
+    bool owned = (uintptr_t)span->owner - (uintptr_t)mm_cpu < sizeof mm_cpu;
+    bool ownerless = span->owner == NULL && (span->place == MM_PLACE_CENTRAL || span->place == MM_PLACE_FULL);
+    listed_wanted += span->place != MM_PLACE_FULL;
+    if (span->countdown > span->armed || !place_fits(span, mm_span_live(span)) ||
+        owned == ownerless || (owned && span->place == MM_PLACE_CENTRAL)) {
+        return mm_fault_found("span's place, owner, countdown and live slots", span->base);
     }
     return 0;
 }
 
-static int empties_verify(const struct mm_cpu *cpu, const struct mm_entry *entry, unsigned class)
+/* Is the span what a list of this class and place may hold? */
+static bool belongs(const struct mm_span *span, enum mm_place place, unsigned class)
 {
-    size_t count = 0;
-    for (const struct mm_span *span = entry->empty; span != NULL; span = span->next, count++) {
-        int faults = span_in(span, MM_PLACE_EMPTY, class);
-        if (faults == 0 && count > mm_heap_counts.spans) {
-            faults = mm_fault_found("list of empty spans is a loop: class", class);
-        }
-        if (faults != 0) {
-            return faults;
+    return mm_linear_contains(span, sizeof *span) && mm_span_state(span) == MM_SPAN_SMALL &&
+           span->class == class && span->place == place && mm_span_of(span->base) == span;
+}
+
+int mm_cache_verify_list(const struct mm_span *head, const struct mm_span *tail, enum mm_place place,
+                         unsigned class, size_t *count)
+{
+    const struct mm_span *prev = NULL;
+    *count = 0;
+    for (const struct mm_span *span = head; span != NULL; prev = span, span = span->next) {
+        listed++;
+        bool linked = place == MM_PLACE_EMPTY || span->prev == prev;
+        if (++*count > mm_heap_counts.spans || !belongs(span, place, class) || !linked) {
+            return mm_fault_found("list of spans: class", class);
         }
     }
-    return mm_bit_test(cpu->surplus, class) != (count > 1)
-               ? mm_fault_found("surplus bit: class", class)
-               : 0;
+    return place == MM_PLACE_EMPTY || prev == tail ? 0 : mm_fault_found("end of list: class", class);
+}
+
+static int current_verify(const struct mm_entry *entry, unsigned class)
+{
+    const struct mm_span *span = entry->span;
+    if (span == NULL) {
+        return entry->word == &mm_zero_word ? 0 : mm_fault_found("entry without a span: class", class);
+    }
+    listed++;
+    size_t word = (size_t)(entry->word - span->free);
+    return belongs(span, MM_PLACE_CURRENT, class) && word < mm_span_words(span) &&
+                   entry->size == span->size &&
+                   entry->base == span->base + word * MM_WORD_BITS * entry->size
+               ? 0
+               : mm_fault_found("entry: class", class);
+}
+
+void mm_cache_verify_start(void)
+{
+    listed = listed_wanted = 0;
+}
+
+int mm_cache_verify_listed(void)
+{
+    return mm_verify_equal("spans in lists", listed, listed_wanted);
 }
 
 static int entry_verify(const struct mm_cpu *cpu, unsigned class)
 {
     const struct mm_entry *entry = &cpu->entry[class];
-    size_t queued = 0;
-    const struct mm_span *prev = NULL;
-    for (const struct mm_span *span = entry->head; span != NULL; prev = span, span = span->next) {
-        int faults = span_in(span, MM_PLACE_QUEUED, class);
-        if (faults == 0 && (span->prev != prev || queued > entry->queued)) {
-            faults = mm_fault_found("queue links", span->base);
-        }
-        if (faults != 0) {
-            return faults;
-        }
-        queued++;
-    }
-    if (queued != entry->queued || entry->tail != prev) {
-        return mm_fault_found("queue length: class", class);
-    }
-    int faults = empties_verify(cpu, entry, class);
-    if (faults != 0) {
-        return faults;
-    }
-    if (entry->span == NULL) {
-        return faults + (entry->word != &mm_zero_word
-                             ? mm_fault_found("entry without a span has a word: class", class)
-                             : 0);
-    }
-    faults += span_in(entry->span, MM_PLACE_CURRENT, class);
-    size_t word = (size_t)(entry->word - entry->span->free);
-    if (faults == 0 && (word >= mm_span_words(entry->span) || entry->size != entry->span->size ||
-                        entry->base != entry->span->base + word * MM_WORD_BITS * entry->size)) {
-        faults = mm_fault_found("entry word: class", class);
-    }
-    return faults;
+    size_t queued, empty;
+    int faults = current_verify(entry, class);
+    faults += mm_cache_verify_list(entry->head, entry->tail, MM_PLACE_QUEUED, class, &queued);
+    faults += mm_verify_equal("queued spans", queued, entry->queued);
+    faults += mm_cache_verify_list(entry->empty, NULL, MM_PLACE_EMPTY, class, &empty);
+    return faults + mm_verify_equal("surplus bit", empty > 1, mm_bit_test(cpu->surplus, class));
 }
 
 int mm_cache_verify(void)

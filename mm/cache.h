@@ -107,7 +107,13 @@ void mm_cache_disarm(void);
 uint32_t mm_cache_uncredited(const struct mm_span *span);
 
 int mm_cache_verify(void);
+/* A list of spans: members, links (not those of empty ones), end. */
+int mm_cache_verify_list(const struct mm_span *head, const struct mm_span *tail, enum mm_place place,
+                         unsigned class, size_t *count);
 int mm_cache_verify_span(const struct mm_span *span);
+void mm_cache_verify_start(void);
+/* Last: were as many spans found in lists as say that they are in one? */
+int mm_cache_verify_listed(void);
 void mm_cache_reset(void);
 
 /* Queue of spans, doubly linked. */

@@ -4,9 +4,7 @@
  */
 #include "mm/central.h"
 
-#include "mm/linear.h"
 #include "mm/lock.h"
-#include "mm/report.h"
 
 struct central {
     struct mm_span *head, *tail;
@@ -53,14 +51,9 @@ int mm_central_verify(void)
 {
     int faults = 0;
     for (unsigned class = 0; class < MM_CLASSES; class++) {
-        const struct mm_span *prev = NULL;
-        for (const struct mm_span *span = central[class].head; span != NULL; prev = span, span = span->next) {
-            if (!mm_linear_contains(span, sizeof *span) || span->class != class || span->prev != prev ||
-                span->place != MM_PLACE_CENTRAL || span->owner != NULL) {
-                faults += mm_fault_found("central list: class", class);
-                break;
-            }
-        }
+        size_t count;
+        faults += mm_cache_verify_list(central[class].head, central[class].tail, MM_PLACE_CENTRAL, class,
+                                       &count);
     }
     return faults;
 }

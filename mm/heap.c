@@ -396,7 +396,7 @@ void mm_heap_unreserve(void)
 
 /* What one chunk's maps and page map say about its pages, against each other. */
 struct recount {
-    size_t owned, taken, released, faults;
+    size_t owned, taken, released, kept, faults;
 };
 
 static void recount_chunk(const struct mm_chunk *chunk, uintptr_t base, struct recount *sum)
@@ -410,14 +410,19 @@ static void recount_chunk(const struct mm_chunk *chunk, uintptr_t base, struct r
         sum->released += released;
         const struct mm_span *span = mm_span_of(at);
         if (span == &mm_span_dummy) {
+            if (owned && taken) {
+                sum->faults += (size_t)mm_fault_found("taken page in no span", at);
+            }
             continue;
         }
         if (!owned || !taken) {
             sum->faults += (size_t)mm_fault_found("free page in the page map", at);
         } else if (!mm_linear_contains(span, sizeof *span)) {
             sum->faults += (size_t)mm_fault_found("page map outside the metadata", at);
-        } else if (at - span->base >= mm_span_bytes(span)) {
+        } else if (at - span->base >= mm_span_bytes(span) || (span->base & (SH_PAGE_SIZE - 1)) != 0) {
             sum->faults += (size_t)mm_fault_found("page not in its span", at);
+        } else if (mm_span_state(span) == MM_SPAN_DEAD) {
+            sum->kept++;
         } else if (released && !mm_mode.demand) {
             sum->faults += (size_t)mm_fault_found("page of a span is released", at);
         }
@@ -480,6 +485,7 @@ int mm_heap_verify(void)
     faults += mm_verify_equal("pages", sum.owned, mm_heap_counts.owned);
     faults += mm_verify_equal("pages released", sum.released, mm_heap_counts.released);
     faults += mm_verify_equal("pages in spans", sum.taken, mm_heap_counts.spans);
+    faults += mm_verify_equal("pages of dead spans", sum.kept, mm_heap_counts.kept);
     size_t held = ((sum.owned - sum.released) << MM_PAGE_SHIFT) + mm_linear_bytes() + mm_budget_tables();
     return faults + mm_verify_equal("bytes of frames", held, mm_budget_held());
 }

@@ -111,7 +111,8 @@ int sh_verify(void)
     /* Later structures are reached through earlier ones: stop where the way is broken. */
     int (*const checks[])(void) = { mm_arena_verify, mm_linear_verify,  mm_pages_verify,
                                     mm_heap_verify,  spans_verify,      mm_cache_verify,
-                                    mm_central_verify, mm_grow_verify };
+                                    mm_central_verify, mm_cache_verify_listed, mm_grow_verify };
+    mm_cache_verify_start();
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         int faults = checks[i]();
         if (faults != 0) {
@@ -136,13 +137,4 @@ int sh_cpu_offline(unsigned cpu)
 void *sh_cpu_area(unsigned cpu)
 {
     return cpu < SH_MAX_CPUS ? &mm_cpu[cpu] : NULL;
-}
-
-const char *sh_error_name(int error)
-{
-    static const char *const names[] = { "SH_OK",      "SH_E_INVALID", "SH_E_NOMEM", "SH_E_OVERLAP",
-                                         "SH_E_RANGE", "SH_E_FULL",    "SH_E_STATE", "SH_E_CONFIG",
-                                         "SH_E_HOOK",  "SH_E_PAGING",  "SH_E_BUSY" };
-    unsigned index = 0u - (unsigned)error;
-    return index < sizeof names / sizeof names[0] ? names[index] : "unknown error";
 }

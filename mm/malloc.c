@@ -134,12 +134,6 @@ void *sh_malloc(size_t size)
     return mm_malloc_slow(size);
 }
 
-/* Memory that is to be forgotten: the part of it that has frames. */
-static void forget(uintptr_t base, size_t size)
-{
-    mm_memory_zero(base, size);
-}
-
 static bool small_take_back(const struct mm_span *span, uint32_t index)
 {
     return index < span->slots && !mm_span_is_free(span, index);
@@ -153,7 +147,7 @@ static bool free_small(struct mm_span *span, uintptr_t address)
         return false;
     }
     if (mm_mode.zero) {
-        forget(address, span->size);
+        mm_memory_zero(address, span->size);
     }
     arch_flags flags = arch_irq_save();
     bool live = small_take_back(span, index);
@@ -168,13 +162,13 @@ static bool free_small(struct mm_span *span, uintptr_t address)
 }
 
 /* Takes a large span or a page run out of use, if `address` is its base. */
-static bool free_run(struct mm_span *span, uintptr_t address, enum mm_span_state wanted)
+static MM_NOINLINE bool free_run(struct mm_span *span, uintptr_t address, enum mm_span_state wanted)
 {
     if (mm_span_state(span) != wanted || address != span->base) {
         return false;
     }
     if (mm_mode.zero) {
-        forget(address, mm_span_bytes(span));
+        mm_memory_zero(address, mm_span_bytes(span));
     }
     arch_flags flags = arch_irq_save();
     bool live = mm_span_state(span) == wanted;

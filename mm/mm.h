@@ -158,8 +158,24 @@ int sh_cpu_offline(unsigned cpu);
  * range. */
 void *sh_cpu_area(unsigned cpu);
 
-/* The name of an SH_E… value, for a log line. */
-const char *sh_error_name(int error);
+/* The name of an SH_E… value, for a log line.  Here, so that only who uses it has the texts. */
+static inline const char *sh_error_name(int error)
+{
+    switch (error) {
+    case SH_OK: return "SH_OK";
+    case SH_E_INVALID: return "SH_E_INVALID";
+    case SH_E_NOMEM: return "SH_E_NOMEM";
+    case SH_E_OVERLAP: return "SH_E_OVERLAP";
+    case SH_E_RANGE: return "SH_E_RANGE";
+    case SH_E_FULL: return "SH_E_FULL";
+    case SH_E_STATE: return "SH_E_STATE";
+    case SH_E_CONFIG: return "SH_E_CONFIG";
+    case SH_E_HOOK: return "SH_E_HOOK";
+    case SH_E_PAGING: return "SH_E_PAGING";
+    case SH_E_BUSY: return "SH_E_BUSY";
+    default: return "no error of the heap's";
+    }
+}
 
 #ifdef __cplusplus
 }

@@ -184,7 +184,7 @@ struct mm_span *mm_span_next(uintptr_t *address)
 
 static int small_verify(const struct mm_span *span)
 {
-    const struct mm_class *info = &mm_class[span->class];
+    const struct mm_class *info = &mm_class[span->class < MM_CLASSES ? span->class : 0];
     if (span->class >= MM_CLASSES || span->slots != info->slots || span->magic != info->magic ||
         span->size != mm_class_size(span->class) || span->page_count != info->pages) {
         return mm_fault_found("span does not fit its class", span->base);
@@ -218,7 +218,8 @@ int mm_span_verify(struct mm_span *span)
         return small_verify(span);
     case MM_SPAN_LARGE:
     case MM_SPAN_PAGES:
-        if (span->bound != 0 || span->slots != 1 || span->free[0] != 0 ||
+        if (span->bound != 0 || span->slots != 1 || span->kind != SH_MANUAL ||
+            span->place != MM_PLACE_NONE || span->free[0] != 0 ||
             span->size != mm_span_bytes(span)) {
             return mm_fault_found("large span", span->base);
         }
