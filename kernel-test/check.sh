@@ -116,9 +116,9 @@ check_headers() {
     done
 }
 
-# Functions that the headers declare: sh_ names before a bracket.
+# Functions that the headers declare: sh_ names before a bracket, but for those that stand there whole.
 declared() {
-    code "$@" | grep -v '#' | grep -oE '(^|[^A-Za-z_])sh_[a-z_]+\(' | grep -oE 'sh_[a-z_]+' | sort -u
+    code "$@" | grep -vE '#|static inline' | grep -oE '(^|[^A-Za-z_])sh_[a-z_]+\(' | grep -oE 'sh_[a-z_]+' | sort -u
 }
 
 # --- the libraries --------------------------------------------------------------------------------
