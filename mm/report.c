@@ -85,7 +85,6 @@ size_t mm_format_list(char *buffer, size_t size, const char *format, va_list arg
         case 's': put_string(&text, va_arg(arguments, const char *)); break;
         case 'x': put_hex(&text, va_arg(arguments, uintptr_t)); break;
         case 'z': put_decimal(&text, va_arg(arguments, size_t)); break;
-        case 'c': put(&text, (char)va_arg(arguments, int)); break;
         default: put(&text, *format); break;
         }
     }

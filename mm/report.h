@@ -1,7 +1,7 @@
 /*
  * Words for people: formatted lines through the log hook, and the two panics.
  *
- * Formats: %s text, %x address or bits in hexadecimal (0x…), %z size_t in decimal, %c a character.
+ * Formats: %s text, %x address or bits in hexadecimal (0x…), %z size_t in decimal.
  */
 #ifndef MM_REPORT_H
 #define MM_REPORT_H

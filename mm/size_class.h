@@ -16,8 +16,7 @@
 struct mm_class {
     uint32_t magic;
     uint16_t size_8; /* size / 8 */
-    uint16_t slots;
-    uint32_t pages;
+    uint16_t slots : 12, pages : 4;
 };
 
 extern const struct mm_class mm_class[MM_CLASSES];

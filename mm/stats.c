@@ -121,39 +121,40 @@ bool sh_physical(const void *p, sh_paddr *out)
 #define MAP_COLUMNS 64
 #define MAP_PAGES (MM_CHUNK_PAGES / MAP_COLUMNS)
 
-static char page_mark(const struct mm_chunk *chunk, size_t page, uintptr_t address)
+/* By rank: of several pages the highest is shown. */
+static const char marks[] = " ._o+#PL";
+
+static size_t page_rank(const struct mm_chunk *chunk, size_t page, uintptr_t address)
 {
-    if (!mm_bit_test(chunk->owned, page)) {
-        return ' ';
-    }
     const struct mm_span *span = mm_span_of(address);
-    enum mm_span_state state = mm_span_state(span);
-    if (state == MM_SPAN_LARGE || state == MM_SPAN_PAGES) {
-        return state == MM_SPAN_LARGE ? 'L' : 'P';
+    uint32_t live;
+    switch (mm_span_state(span)) {
+    case MM_SPAN_LARGE:
+        return 7;
+    case MM_SPAN_PAGES:
+        return 6;
+    case MM_SPAN_SMALL:
+        live = mm_span_live(span);
+        return live == 0 ? 3 : live == span->slots ? 5 : 4;
+    case MM_SPAN_DEAD:
+    case MM_SPAN_STATES:
+    default:
+        return !mm_bit_test(chunk->owned, page) ? 0 : mm_bit_test(chunk->released, page) ? 1 : 2;
     }
-    if (state == MM_SPAN_SMALL) {
-        uint32_t live = mm_span_live(span);
-        return live == 0 ? 'o' : live == span->slots ? '#' : '+';
-    }
-    return mm_bit_test(chunk->released, page) ? '.' : '_';
 }
 
 static void map_chunk(const struct mm_chunk *chunk, uintptr_t base)
 {
     char line[MAP_COLUMNS + 1];
-    static const char order[] = " ._o+#PL";
     bool some = false;
     for (size_t column = 0; column < MAP_COLUMNS; column++) {
         size_t best = 0;
         for (size_t i = 0; i < MAP_PAGES; i++) {
-            size_t page = column * MAP_PAGES + i, rank = 0;
-            char mark = page_mark(chunk, page, base + (page << MM_PAGE_SHIFT));
-            while (order[rank] != mark) {
-                rank++;
-            }
+            size_t page = column * MAP_PAGES + i;
+            size_t rank = page_rank(chunk, page, base + (page << MM_PAGE_SHIFT));
             best = rank > best ? rank : best;
         }
-        line[column] = order[best];
+        line[column] = marks[best];
         some |= best != 0;
     }
     line[MAP_COLUMNS] = 0;
