@@ -5,6 +5,7 @@
 #include "mm/central.h"
 
 #include "mm/lock.h"
+#include "mm/report.h"
 
 struct central {
     struct mm_span *head, *tail;
@@ -18,7 +19,7 @@ static struct central central[MM_CLASSES] = {
 struct mm_span *mm_central_take(unsigned class)
 {
     struct central *list = &central[class];
-    if (__atomic_load_n(&list->head, __ATOMIC_RELAXED) == NULL) {
+    if (__atomic_load_n(&list->head, __ATOMIC_RELAXED) == NULL || mm_dead()) {
         return NULL;
     }
     arch_flags flags = mm_lock(&list->lock);
@@ -62,5 +63,6 @@ void mm_central_reset(void)
 {
     for (unsigned class = 0; class < MM_CLASSES; class++) {
         central[class].head = central[class].tail = NULL;
+        central[class].lock.taken = 0;
     }
 }

@@ -76,10 +76,10 @@
 #define MM_RUN_CACHE_LEAST 64
 #endif
 
-/* How deep below the library's own frame a hook may call back and still be recognised as nested: the
- * stack of a kernel thread. */
+/* How deep below the library's own frame a hook may call back and still be recognised as nested.  Less
+ * than a kernel thread's stack, so that a thread whose stack lies below is not taken for a hook. */
 #ifndef MM_HOOK_STACK
-#define MM_HOOK_STACK 16384
+#define MM_HOOK_STACK 2048
 #endif
 
 /* Checks of invariants that only a fault of ours can break: debug builds. */

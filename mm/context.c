@@ -58,6 +58,11 @@ bool mm_may_grow(void)
     return mm_context() == SH_THREAD;
 }
 
+bool mm_may_wait(void)
+{
+    return mm_cpus > 1 || arch_irq_enabled();
+}
+
 bool mm_may_flush(void)
 {
     return mm_context() == SH_THREAD && (mm_cpus == 1 || arch_irq_enabled());

@@ -23,6 +23,9 @@ enum sh_context mm_context(void);
 /* SH_THREAD: the port may be called, and others waited for. */
 bool mm_may_grow(void);
 
+/* Another thread or CPU that is at work can get on: it does not wait for this one to turn interrupts on. */
+bool mm_may_wait(void);
+
 /* SH_THREAD, and a shootdown could be answered: one CPU, or interrupts on. */
 bool mm_may_flush(void);
 

@@ -25,6 +25,7 @@
 
 #include "mm/arena.h"
 #include "mm/budget.h"
+#include "mm/context.h"
 #include "mm/heap.h"
 #include "mm/linear.h"
 #include "mm/lock.h"
@@ -238,7 +239,7 @@ enum mm_growth mm_grow(size_t pages)
 {
     if (!claim()) {
         arch_pause();
-        return MM_GROWTH_DONE;
+        return mm_may_wait() ? MM_GROWTH_DONE : MM_GROWTH_FAILED;
     }
     bool ok = pages <= SIZE_MAX >> (MM_PAGE_SHIFT + 1) &&
               grow(mm_align_up(pages << MM_PAGE_SHIFT, SH_GRANULE_SIZE));
@@ -261,14 +262,17 @@ void mm_grow_release(void)
 
 int mm_grow_verify(void)
 {
+    size_t known = ((mm_heap_counts.owned + mm_heap_counts.faulted) << MM_PAGE_SHIFT) + current.size;
     size_t reserved = 0;
     for (const struct range *range = ranges; range != NULL; range = range->next) {
         if (!mm_linear_contains(range, sizeof *range)) {
             return mm_fault_found("reserved range outside the metadata", (uintptr_t)range);
         }
         reserved += range->size - range->unused;
+        if (reserved > known) {
+            break;
+        }
     }
-    size_t known = ((mm_heap_counts.owned + mm_heap_counts.faulted) << MM_PAGE_SHIFT) + current.size;
     int faults = mm_verify_equal("address space", reserved, known);
     if (current.size != 0 && current.mapped < current.size &&
         sh_arch_state(current.base + current.mapped) != SH_RESERVED) {
@@ -280,6 +284,7 @@ int mm_grow_verify(void)
 void mm_grow_reset(void)
 {
     growing = false;
+    lock.taken = 0;
     room_lacked = 0;
     ranges = NULL;
     range_records = (struct mm_fixed){ .size = sizeof(struct range) };

@@ -76,19 +76,31 @@ static bool recover(void)
     return mm_cache_flush_surplus() || flush_one_kept();
 }
 
+/* Frames from elsewhere, when there are none or the limit is reached: idle ones, then the kernel's own.
+ * true = some came.  `asked`: the kernel was asked before. */
+static bool relieve(size_t bytes, bool *asked)
+{
+    if (!mm_may_flush()) {
+        return false;
+    }
+    while (recover()) {
+    }
+    if (mm_heap_scavenge(0) != 0) {
+        return true;
+    }
+    bool ask = !*asked && mm_hooks.reclaim != NULL;
+    *asked = true;
+    return ask && mm_hooks.reclaim(bytes);
+}
+
 /* Room for `size` bytes more under the limit, by giving idle frames back if need be. */
 static bool afford(size_t size)
 {
     if (mm_budget_take(size)) {
         return true;
     }
-    if (!mm_may_flush() || size > mm_budget_limit()) {
-        return false;
-    }
-    while (recover()) {
-    }
-    mm_heap_scavenge(0);
-    return mm_budget_take(size);
+    bool asked = true;
+    return size <= mm_budget_limit() && relieve(size, &asked) && mm_budget_take(size);
 }
 
 /* Marks the granules of a run busy once nobody else commits them; the released pages among them. */
@@ -103,7 +115,7 @@ static size_t begin_commit(uintptr_t base, size_t count, bool *refused)
             mm_pages_set_busy(base, count, true);
         }
         mm_unlock(&mm_heap_lock, flags);
-        *refused = (busy || released != 0) && !may_grow;
+        *refused = ((busy || released != 0) && !may_grow) || (busy && !mm_may_wait());
         if (!busy || *refused) {
             return released;
         }
@@ -130,10 +142,13 @@ static bool try_commit(uintptr_t base, size_t count)
         return !refused;
     }
     size_t bytes = released << MM_PAGE_SHIFT;
-    bool ok = afford(bytes);
-    if (ok && !mm_port_commit(base, count << MM_PAGE_SHIFT)) {
-        mm_budget_give(bytes);
-        ok = false;
+    bool asked = true, ok = afford(bytes);
+    if (ok) {
+        ok = mm_port_commit(base, count << MM_PAGE_SHIFT) ||
+             (relieve(bytes, &asked) && mm_port_commit(base, count << MM_PAGE_SHIFT));
+        if (!ok) {
+            mm_budget_give(bytes);
+        }
     }
     end_commit(base, count, ok ? released : 0);
     return ok;
@@ -155,7 +170,7 @@ bool mm_heap_commit(uintptr_t base, size_t count)
 /* A free run, from what is there or from growth. */
 static uintptr_t take_run(size_t count, size_t align, size_t *released)
 {
-    bool may_grow = mm_may_grow();
+    bool may_grow = mm_may_grow(), asked = false;
     for (;;) {
         arch_flags flags = mm_lock(&mm_heap_lock);
         uintptr_t base = mm_dead() ? 0 : mm_pages_alloc(count, align);
@@ -170,7 +185,8 @@ static uintptr_t take_run(size_t count, size_t align, size_t *released)
         if (recover()) {
             continue;
         }
-        if (!may_grow || count > SIZE_MAX - align || mm_grow(count + align - 1) != MM_GROWTH_DONE) {
+        if (!may_grow || count > SIZE_MAX - align ||
+            (mm_grow(count + align - 1) != MM_GROWTH_DONE && !relieve(SH_GRANULE_SIZE, &asked))) {
             return 0;
         }
     }
@@ -227,10 +243,17 @@ bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit c
     return ok;
 }
 
+static struct mm_span *descriptor(uint32_t slots)
+{
+    bool asked = false;
+    struct mm_span *span = mm_span_obtain(slots, mm_may_grow());
+    return span == NULL && relieve(SH_GRANULE_SIZE, &asked) ? mm_span_obtain(slots, true) : span;
+}
+
 struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind)
 {
     const struct mm_class *info = &mm_class[class];
-    struct mm_span *span = mm_span_obtain(info->slots, mm_may_grow());
+    struct mm_span *span = descriptor(info->slots);
     if (span == NULL) {
         return NULL;
     }
@@ -301,7 +324,7 @@ struct mm_span *mm_heap_span_large(size_t page_count, size_t align, enum mm_span
     if (span != NULL) {
         return span;
     }
-    span = mm_span_obtain(1, mm_may_grow());
+    span = descriptor(1);
     if (span == NULL) {
         return NULL;
     }
@@ -415,7 +438,7 @@ static void recount_chunk(const struct mm_chunk *chunk, uintptr_t base, struct r
             }
             continue;
         }
-        if (!owned || !taken) {
+        if (!owned || !taken || !mm_arena_in_bounds(at)) {
             sum->faults += (size_t)mm_fault_found("free page in the page map", at);
         } else if (!mm_linear_contains(span, sizeof *span)) {
             sum->faults += (size_t)mm_fault_found("page map outside the metadata", at);
@@ -493,6 +516,7 @@ int mm_heap_verify(void)
 void mm_heap_reset(void)
 {
     mm_heap_counts = (struct mm_heap_counts){ 0 };
+    mm_heap_lock.taken = 0;
     for (unsigned step = 0; step < KEPT_STEPS; step++) {
         kept_count[step] = 0;
     }

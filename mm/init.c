@@ -124,7 +124,7 @@ int sh_verify(void)
 
 int sh_cpu_offline(unsigned cpu)
 {
-    if (!mm_mode.started) {
+    if (!mm_mode.started || mm_dead()) {
         return SH_E_STATE;
     }
     if (cpu >= mm_cpus) {

@@ -8,6 +8,7 @@
 #include "mm/linear.h"
 
 #include "mm/budget.h"
+#include "mm/context.h"
 #include "mm/lock.h"
 #include "mm/port.h"
 #include "mm/report.h"
@@ -74,7 +75,7 @@ static bool spare_add(size_t wished)
         refusals++;
         return false;
     }
-    if (!mm_range_is_sane(base, size)) {
+    if (!mm_range_is_sane(base, size) || (base + size == 0 && size == SH_GRANULE_SIZE)) {
         mm_log("reserve gave %x+%x: not aligned, wrapping, or taken already", base, (uintptr_t)size);
         mm_port_release(base, size);
         return false;
@@ -83,11 +84,33 @@ static bool spare_add(size_t wished)
     return true;
 }
 
-/* A new current block with its first granule committed.  On failure the address space stays spare. */
-static bool block_add(size_t wished)
+/* Brings a spare of at least `least` bytes to the end; false = there is none. */
+static bool spare_fits(size_t least)
 {
-    if (spare_count == 0 && !spare_add(wished)) {
-        return false;
+    for (unsigned i = spare_count; i-- > 0;) {
+        if (spares[i].size >= least) {
+            struct spare found = spares[i];
+            spares[i] = spares[spare_count - 1];
+            spares[spare_count - 1] = found;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A new current block with its first granule committed.  On failure the address space stays spare. */
+static bool block_add(size_t wished, size_t least)
+{
+    if (!spare_fits(least)) {
+        if (!spare_add(wished)) {
+            return false;
+        }
+        if (!spare_fits(least)) {
+            spare_count--;
+            refusals++;
+            mm_port_release(spares[spare_count].base, spares[spare_count].size);
+            return false;
+        }
     }
     struct spare *spare = &spares[spare_count - 1];
     spare->mapped = spare->mapped || mm_port_map(spare->base, spare->size);
@@ -105,6 +128,7 @@ static bool block_add(size_t wished)
     next = spare->base + sizeof *block;
     committed = spare->base + SH_GRANULE_SIZE;
     last = spare->base + (spare->size - 1);
+    last -= last == UINTPTR_MAX ? SH_GRANULE_SIZE : 0; /* the end of the address space is not used */
     total_committed += SH_GRANULE_SIZE;
     spare_count--;
     __atomic_store_n(&blocks, block, __ATOMIC_RELEASE);
@@ -137,10 +161,8 @@ static bool grow(uintptr_t start, size_t size)
         return block_extend(start + size);
     }
     size_t least = mm_align_up(size + sizeof(struct block) + sizeof(void *), SH_GRANULE_SIZE);
-    size_t wished = least > MM_META_BLOCK ? least : MM_META_BLOCK;
-    /* The block may have been halved to less than this request needs: then it is refused, and the small
-     * block stays for smaller requests. */
-    return block_add(wished);
+    size_t usual = blocks == NULL ? MM_META_FIRST : MM_META_BLOCK;
+    return block_add(least > usual ? least : usual, least);
 }
 
 static bool fits_committed(uintptr_t start, size_t size)
@@ -159,7 +181,8 @@ void *mm_linear_alloc(size_t size, size_t align, bool may_grow)
             mm_unlock(&lock, flags);
             return (void *)start;
         }
-        bool wait = growing, give_up = !may_grow || (added && !fits_block(start, size));
+        bool wait = growing;
+        bool give_up = !may_grow || (added && !fits_block(start, size)) || (wait && !mm_may_wait());
         growing |= !wait && !give_up;
         mm_unlock(&lock, flags);
         if (give_up) {
@@ -192,16 +215,16 @@ static size_t room(void)
 bool mm_linear_ensure_room(size_t bytes)
 {
     arch_flags flags = mm_lock(&lock);
-    while (growing && room() < bytes) {
+    while (growing && room() < bytes && mm_may_wait()) {
         mm_unlock(&lock, flags);
         arch_pause();
         flags = mm_lock(&lock);
     }
-    bool enough = room() >= bytes;
+    bool enough = room() >= bytes, other = growing;
     growing |= !enough;
     mm_unlock(&lock, flags);
-    if (enough) {
-        return true;
+    if (enough || other) {
+        return enough;
     }
     bool ok = spare_add(bytes > MM_META_BLOCK ? MM_META_BLOCK : bytes);
     __atomic_store_n(&growing, false, __ATOMIC_RELEASE);
@@ -314,6 +337,7 @@ void mm_linear_reset(void)
     next = committed = last = 0;
     total_committed = 0;
     growing = false;
+    lock.taken = 0;
     refusals = 0;
     spare_count = 0;
 }

@@ -13,7 +13,8 @@
  * called; without it only what is committed already is used. */
 void *mm_linear_alloc(size_t size, size_t align, bool may_grow);
 
-/* Reserves address space for records to come, so that at least `bytes` are there; false = refused. */
+/* Reserves a block more for records to come if there is address space for fewer than `bytes`; false =
+ * refused. */
 bool mm_linear_ensure_room(size_t bytes);
 
 /* How often the port refused address space for a block. */

@@ -66,7 +66,7 @@ struct sh_stats {
 };
 
 /* Starts the heap.  NULL = all defaults.  SH_OK; SH_E_STATE (already started); SH_E_INVALID (size field);
- * SH_E_CONFIG, SH_E_HOOK, SH_E_PAGING, SH_E_NOMEM (limit too low for what windows need).  Takes no frame.
+ * SH_E_CONFIG, SH_E_HOOK, SH_E_PAGING.  Takes no frame, also with a limit that is too low for anything.
  * Context: SH_THREAD, once, before any other CPU calls. */
 int sh_init(const struct sh_config *config);
 

@@ -271,6 +271,20 @@ static uintptr_t find(size_t count)
     return base + (page << MM_PAGE_SHIFT);
 }
 
+/* Place by place: when only runs that fit exactly are left. */
+static uintptr_t find_aligned(size_t count, uintptr_t mask)
+{
+    for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
+        for (uintptr_t at = mm_align_up(arena->base, mask + 1); at - arena->base < MM_ARENA_SIZE;
+             at += mask + 1) {
+            if (at + ((count << MM_PAGE_SHIFT) - 1) >= at && WALK(at, count, taken, COUNT) == 0) {
+                return at;
+            }
+        }
+    }
+    return 0;
+}
+
 uintptr_t mm_pages_alloc(size_t count, size_t align)
 {
     uintptr_t base = find(count);
@@ -278,7 +292,7 @@ uintptr_t mm_pages_alloc(size_t count, size_t align)
     if (base != 0 && (base & mask) != 0) {
         /* Any run with room for the worst start has an aligned one inside. */
         base = count + align - 1 < count ? 0 : find(count + align - 1);
-        base = (base + mask) & ~mask;
+        base = base == 0 ? find_aligned(count, mask) : (base + mask) & ~mask;
     }
     if (base != 0) {
         WALK(base, count, taken, SET);

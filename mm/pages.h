@@ -21,7 +21,8 @@ bool mm_pages_reach(uintptr_t address);
 void mm_pages_insert(uintptr_t base, size_t count);
 
 /* The lowest free run of `count` pages, taken; 0 = none.  With `align` (pages, a power of two) above 1 an
- * aligned one: the lowest run if it is, else inside the lowest that has room for the worst start. */
+ * aligned one: the lowest run if it is, else inside the lowest that has room for the worst start,
+ * else the lowest that fits exactly. */
 uintptr_t mm_pages_alloc(size_t count, size_t align);
 
 /* Takes exactly this run if it is free. */

@@ -1,8 +1,9 @@
 /*
  * Formatting, the log, the panics (see report.h).
  *
- * The report of a panic stands in static memory; the first panic owns it.  A panic inside a panic has
- * nobody left to tell and halts.  The log line lies on the stack, so that handlers can log too.
+ * The report of a panic stands in static memory until the next one.  A hook may leave a misuse by a jump
+ * of its own, so misuses are not counted; corruption found while corruption is reported has nobody left
+ * to tell and halts.  The log line lies on the stack, so that handlers can log too.
  */
 #include "mm/report.h"
 

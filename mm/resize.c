@@ -103,6 +103,9 @@ static void cut_tail(struct mm_span *span, size_t pages)
 {
     size_t extra = span->page_count - pages;
     uintptr_t tail = span->base + (pages << MM_PAGE_SHIFT);
+    if (mm_mode.zero) {
+        mm_memory_zero(tail, extra << MM_PAGE_SHIFT);
+    }
     span->size = pages << MM_PAGE_SHIFT;
     __atomic_store_n(&span->page_count, (uint32_t)pages, __ATOMIC_RELEASE);
     mm_span_enter(&mm_span_dummy, tail, extra);

@@ -24,7 +24,7 @@ size_t sh_trim(size_t keep_bytes)
 
 int sh_set_limit(size_t bytes)
 {
-    if (!mm_mode.started) {
+    if (!mm_mode.started || mm_dead()) {
         return SH_E_STATE;
     }
     size_t before = mm_budget_limit();

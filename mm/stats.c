@@ -37,7 +37,9 @@ void sh_stats(struct sh_stats *out)
     if (!mm_mode.started) {
         return;
     }
-    arch_flags flags = mm_lock(&mm_heap_lock);
+    /* The lock of a heap that died may be taken for ever. */
+    bool locked = !mm_dead();
+    arch_flags flags = locked ? mm_lock(&mm_heap_lock) : arch_irq_save();
     uintptr_t at = 0;
     for (const struct mm_span *span; (span = mm_span_next(&at)) != NULL && at != 0;) {
         count_span(span, out);
@@ -54,7 +56,11 @@ void sh_stats(struct sh_stats *out)
     out->table_bytes = mm_budget_tables();
     out->frames_held = mm_budget_held();
     out->arenas = mm_arena_count();
-    mm_unlock(&mm_heap_lock, flags);
+    if (locked) {
+        mm_unlock(&mm_heap_lock, flags);
+    } else {
+        arch_irq_restore(flags);
+    }
     out->windows = mm_port() == NULL ? 0 : mm_port()->windows();
 }
 
@@ -112,7 +118,7 @@ bool sh_physical(const void *p, sh_paddr *out)
 {
     uintptr_t address = (uintptr_t)p;
     const struct sh_port *port = mm_port();
-    return port != NULL && mm_arena_in_bounds(address) &&
+    return mm_mode.started && port != NULL && mm_arena_in_bounds(address) &&
            mm_bit_test(mm_chunk_of(address)->owned, mm_chunk_page(address)) &&
            port->physical(address, out);
 }
