@@ -422,32 +422,41 @@ struct recount {
     size_t owned, taken, released, kept, faults;
 };
 
+/* What is wrong with an owned page and the span that the page map names for it; NULL = nothing. */
+static const char *page_fault(uintptr_t at, bool taken, bool released, const struct mm_span *span)
+{
+    if (span == &mm_span_dummy) {
+        return taken ? "taken page in no span" : NULL;
+    }
+    if (!taken || !mm_arena_in_bounds(at)) {
+        return "free page in the page map";
+    }
+    if (!mm_linear_contains(span, sizeof *span)) {
+        return "page map outside the metadata";
+    }
+    if (at - span->base >= mm_span_bytes(span) || (span->base & (SH_PAGE_SIZE - 1)) != 0) {
+        return "page not in its span";
+    }
+    bool live = mm_span_state(span) != MM_SPAN_DEAD;
+    return live && released && !mm_mode.demand ? "page of a span is released" : NULL;
+}
+
 static void recount_chunk(const struct mm_chunk *chunk, uintptr_t base, struct recount *sum)
 {
     for (size_t page = 0; page < MM_CHUNK_PAGES; page++) {
         uintptr_t at = base + (page << MM_PAGE_SHIFT);
-        bool owned = mm_bit_test(chunk->owned, page), taken = mm_bit_test(chunk->taken, page);
+        bool owned = mm_bit_test(chunk->owned, page);
+        bool taken = owned && mm_bit_test(chunk->taken, page);
         bool released = mm_bit_test(chunk->released, page);
-        sum->owned += owned;
-        sum->taken += owned && taken;
-        sum->released += released;
         const struct mm_span *span = mm_span_of(at);
-        if (span == &mm_span_dummy) {
-            if (owned && taken) {
-                sum->faults += (size_t)mm_fault_found("taken page in no span", at);
-            }
-            continue;
-        }
-        if (!owned || !taken || !mm_arena_in_bounds(at)) {
-            sum->faults += (size_t)mm_fault_found("free page in the page map", at);
-        } else if (!mm_linear_contains(span, sizeof *span)) {
-            sum->faults += (size_t)mm_fault_found("page map outside the metadata", at);
-        } else if (at - span->base >= mm_span_bytes(span) || (span->base & (SH_PAGE_SIZE - 1)) != 0) {
-            sum->faults += (size_t)mm_fault_found("page not in its span", at);
-        } else if (mm_span_state(span) == MM_SPAN_DEAD) {
-            sum->kept++;
-        } else if (released && !mm_mode.demand) {
-            sum->faults += (size_t)mm_fault_found("page of a span is released", at);
+        const char *fault = page_fault(at, taken, released, span);
+        sum->owned += owned;
+        sum->taken += taken;
+        sum->released += released;
+        if (fault != NULL) {
+            sum->faults += (size_t)mm_fault_found(fault, at);
+        } else {
+            sum->kept += span != &mm_span_dummy && mm_span_state(span) == MM_SPAN_DEAD;
         }
     }
 }
