@@ -106,8 +106,8 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@echo '  $(1)')
 MM_SOURCES := $(filter-out mm/gen_%,$(wildcard mm/*.c))
 GC_SOURCES := $(if $(filter 1,$(GC)),$(wildcard gc/*.c))
-PORT_SOURCES_x86 := arch/pagetable.c arch/windows.c
-PORT_SOURCES_arm := arch/pagetable.c arch/windows.c
+PORT_SOURCES_x86 := arch/pagetable.c arch/tables.c arch/windows.c
+PORT_SOURCES_arm := arch/pagetable.c arch/tables.c arch/windows.c
 PORT_SOURCES_host := arch/host/host.c arch/windows.c
 
 all: libraries

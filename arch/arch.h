@@ -129,7 +129,8 @@ enum sh_state sh_arch_state(uintptr_t address);
 
 /* Optional functions of the host kernel, given in struct sh_config and kept until sh_shutdown.
  * NULL = absent.  None may call into the heap beyond what its line says; none may take a lock that the
- * kernel holds around a call of the heap.  sh_malloc from inside one acts as from an interrupt. */
+ * kernel holds around a call of the heap.  sh_malloc from inside one acts as from an interrupt; it is
+ * recognised by its stack, of which a hook must not have used more than 2 KiB by then. */
 struct sh_hooks {
     /* Where the running code is; absent = SH_THREAD.  Needed if handlers allocate.  Any context. */
     enum sh_context (*context)(void);

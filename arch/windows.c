@@ -18,6 +18,8 @@
  * not touch 256 to 512, with few windows 383 to 766.  When it is full, a reservation that needs
  * another edge is refused and the log says so.
  *
+ * Also the words of the port: the one line that sh_window_error returns, and reports of corruption.
+ *
  * The lock masks interrupts; with more than one CPU there is a spin word too.  It is never held
  * over a hook.  Readers take no lock: they repeat while `version` says that another CPU writes.  A
  * reader that stands on top of the writer itself (NMI) cannot wait, and need not: edges are moved
@@ -46,6 +48,61 @@ static struct {
 _Static_assert(SH_GRANULE_SIZE > OWNER_MASK, "the owner fits below an edge's address");
 _Static_assert(sizeof(uintptr_t) != 4 || SH_MAX_WINDOWS > 128 || sizeof table < 4000, "small .bss");
 
+/*
+ * Words
+ */
+
+static void add_byte(struct arch_text *line, char byte)
+{
+    if (line->length < ARCH_TEXT_MAX - 1)
+        line->text[line->length++] = byte;
+}
+
+/* At least the eight digits of a 32-bit address. */
+static void add_hex(struct arch_text *line, uintptr_t value)
+{
+    unsigned shift = 4 * 8;
+
+    while (shift < 8 * sizeof value && value >> shift != 0)
+        shift += 4;
+    add_byte(line, '0');
+    add_byte(line, 'x');
+    while (shift != 0) {
+        unsigned digit;
+
+        shift -= 4;
+        digit = value >> shift & 15;
+        add_byte(line, (char)(digit + (digit < 10 ? '0' : 'a' - 10)));
+    }
+}
+
+ARCH_CALL void arch_text_add(struct arch_text *line, const char *words, uintptr_t first,
+                             uintptr_t second)
+{
+    for (; *words != '\0'; words++) {
+        if (*words != '%') {
+            add_byte(line, *words);
+            continue;
+        }
+        add_hex(line, first);
+        first = second;
+    }
+    line->text[line->length] = '\0';
+}
+
+ARCH_CALL void arch_corrupt(const char *words, uintptr_t first, uintptr_t second)
+{
+    static struct arch_text report;
+
+    report.length = 0;
+    arch_text_add(&report, words, first, second);
+    sh_kernel_panic(SH_PANIC_CORRUPTION, report.text);
+}
+
+/*
+ * Edges
+ */
+
 static arch_flags lock(void)
 {
     arch_flags flags = arch_irq_save();
@@ -62,16 +119,21 @@ static void unlock(arch_flags flags)
     arch_irq_restore(flags);
 }
 
-static void write_begin(void)
+/* One CPU sees its own stores in order. */
+static void fence(void)
 {
-    __atomic_store_n(&table.version, table.version + 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (SH_MAX_CPUS > 1)
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    else
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
-static void write_end(void)
+/* Before the first and after the last change. */
+static void write_mark(void)
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    fence();
     __atomic_store_n(&table.version, table.version + 1, __ATOMIC_RELEASE);
+    fence();
 }
 
 static uintptr_t edge_read(uint32_t index)
@@ -117,7 +179,7 @@ static enum arch_owner owner_now(uintptr_t address)
     return below == 0 ? ARCH_NOT_OURS : edge_owner(below - 1);
 }
 
-enum arch_owner arch_window_owner(uintptr_t address)
+ARCH_CALL enum arch_owner arch_window_owner(uintptr_t address)
 {
     enum arch_owner owner = ARCH_NOT_OURS;
 
@@ -134,18 +196,15 @@ enum arch_owner arch_window_owner(uintptr_t address)
 }
 
 /* One edge more at `index`.  From the top: the one on the move stands twice. */
-static void edge_insert(uint32_t index, uintptr_t address, enum arch_owner owner)
+static void edge_insert(uint32_t index, uintptr_t edge)
 {
     uint32_t last = table.count;
 
-    if (last > index)
-        edge_write(last, edge_read(last - 1));
-    else
-        edge_write(last, address | owner);
+    edge_write(last, last > index ? edge_read(last - 1) : edge);
     __atomic_store_n(&table.count, last + 1, __ATOMIC_RELEASE);
-    for (uint32_t i = last; i > index + 1; i--)
-        edge_write(i - 1, edge_read(i - 2));
-    edge_write(index, address | owner);
+    for (; last > index; last--)
+        edge_write(last, edge_read(last - 1));
+    edge_write(index, edge);
 }
 
 static void edge_remove(uint32_t index)
@@ -155,75 +214,56 @@ static void edge_remove(uint32_t index)
     __atomic_store_n(&table.count, table.count - 1, __ATOMIC_RELEASE);
 }
 
+/* [base, base + size), of one owner until now, becomes `owner`'s.  The upper edge first, and what
+ * is superfluous last: between these steps every address reads as before or as after. */
+static void change_owner(uintptr_t base, size_t size, enum arch_owner owner)
+{
+    uint32_t at = edges_below(base);
+
+    write_mark();
+    if (edges_below(base + size) == at)
+        edge_insert(at, (base + size) | owner_now(base));
+    if (at != 0 && edge_address(at - 1) == base)
+        edge_write(--at, base | owner);
+    else
+        edge_insert(at, base | owner);
+    if (owner != ARCH_RESERVED) {
+        if (edge_owner(at + 1) == owner)
+            edge_remove(at + 1);
+        if (at != 0 && edge_owner(at - 1) == owner)
+            edge_remove(at);
+    }
+    write_mark();
+}
+
 /*
  * Reservations
  */
 
-/* Edges that [base, base + size) inside the free stretch after edge `index` would add. */
-static uint32_t edges_needed(uint32_t index, uintptr_t base, size_t size)
-{
-    return (uint32_t)(base != edge_address(index))
-           + (uint32_t)(base + size != edge_address(index + 1));
-}
-
-/* Is there room in the free stretch after edge `index`?  Where? */
-static bool fits(uint32_t index, size_t size, size_t align, uintptr_t *base)
-{
-    uintptr_t end = edge_address(index + 1);
-    uintptr_t start = (edge_address(index) + (align - 1)) & ~(uintptr_t)(align - 1);
-
-    if (start < edge_address(index) || start >= end || end - start < size)
-        return false;
-    *base = start;
-    return true;
-}
-
-/* The free stretch that holds all of [hint, hint + size). */
-static bool find_at(uintptr_t hint, size_t size, uint32_t *index)
-{
-    uint32_t below = edges_below(hint);
-
-    if (below == 0 || edge_owner(below - 1) != ARCH_FREE)
-        return false;
-    *index = below - 1;
-    return edge_address(below) - hint >= size
-           && table.count + edges_needed(*index, hint, size) <= EDGE_MAX;
-}
-
-/* The lowest that fits.  `full` = one would have, but for want of edges. */
-static bool find_lowest(size_t size, size_t align, uint32_t *index, uintptr_t *base, bool *full)
+/* The lowest that fits at or above `from`; 0 = none.  `full` = one would have, but for want of
+ * edges. */
+static uintptr_t find_room(uintptr_t from, size_t size, size_t align, bool *full)
 {
     for (uint32_t i = 0; i < table.count; i++) {
-        if (edge_owner(i) != ARCH_FREE || !fits(i, size, align, base))
-            continue;
-        if (table.count + edges_needed(i, *base, size) > EDGE_MAX) {
-            *full = true;
-            continue;
-        }
-        *index = i;
-        return true;
-    }
-    return false;
-}
+        uintptr_t start = edge_address(i), base = start > from ? start : from, end;
 
-/* The upper edge first: until the lower one is written nothing has changed. */
-static void take(uint32_t index, uintptr_t base, size_t size)
-{
-    write_begin();
-    if (base + size != edge_address(index + 1))
-        edge_insert(index + 1, base + size, ARCH_FREE);
-    if (base != edge_address(index))
-        edge_insert(index + 1, base, ARCH_RESERVED);
-    else
-        edge_write(index, base | ARCH_RESERVED);
-    write_end();
+        if (edge_owner(i) != ARCH_FREE)
+            continue;
+        base = (base + (align - 1)) & ~(uintptr_t)(align - 1);
+        end = edge_address(i + 1);
+        if (base < start || base >= end || end - base < size)
+            continue;
+        if (table.count + (base != start) + (base + size != end) <= EDGE_MAX)
+            return base;
+        *full = true;
+    }
+    return 0;
 }
 
 uintptr_t sh_arch_reserve(uintptr_t hint, size_t size, size_t align)
 {
-    bool full = false, found;
-    uintptr_t base = hint;
-    uint32_t index = 0;
+    bool full = false;
+    uintptr_t base;
     arch_flags flags;
 
     if (size == 0 || (size & (SH_ARCH_PAGE_SIZE - 1)) != 0 || (align & (align - 1)) != 0)
@@ -231,200 +271,117 @@ uintptr_t sh_arch_reserve(uintptr_t hint, size_t size, size_t align)
     if (align < SH_ARCH_PAGE_SIZE)
         align = SH_ARCH_PAGE_SIZE;
     flags = lock();
-    found = (hint & (align - 1)) == 0 && find_at(hint, size, &index);
-    if (!found)
-        found = find_lowest(size, align, &index, &base, &full);
-    if (found)
-        take(index, base, size);
+    base = find_room(hint, size, align, &full);
+    if (base != hint)
+        base = find_room(0, size, align, &full);
+    if (base != 0)
+        change_owner(base, size, ARCH_RESERVED);
     unlock(flags);
-    if (!found && full)
-        arch_log("spanheap: address space is left, but no room to note another reservation");
-    return found ? base : 0;
+    if (base == 0 && full)
+        arch_log("no room to note another reservation");
+    return base;
 }
 
-/* The edge of a reservation that is exactly this. */
-static bool find_reserved(uintptr_t base, size_t size, uint32_t *index)
+/* If [base, base + size) is exactly a reservation: gives it back, or only says so. */
+static bool give(uintptr_t base, size_t size, bool only_look)
 {
+    arch_flags flags = lock();
     uint32_t below = edges_below(base);
+    bool exact = below != 0 && edge_read(below - 1) == (base | ARCH_RESERVED)
+                 && edge_address(below) - base == size;
 
-    if (below == 0 || edge_read(below - 1) != (base | ARCH_RESERVED))
-        return false;
-    *index = below - 1;
-    return edge_address(below) - base == size;
-}
-
-static void give(uint32_t index)
-{
-    write_begin();
-    edge_write(index, edge_address(index) | ARCH_FREE);
-    if (edge_owner(index + 1) == ARCH_FREE)
-        edge_remove(index + 1);
-    if (index != 0 && edge_owner(index - 1) == ARCH_FREE)
-        edge_remove(index);
-    write_end();
+    if (exact && !only_look)
+        change_owner(base, size, ARCH_FREE);
+    unlock(flags);
+    return exact;
 }
 
 void sh_arch_release(uintptr_t base, size_t size)
 {
-    static struct arch_text report;
-    uint32_t index;
-    arch_flags flags = lock();
-    bool exact = find_reserved(base, size, &index);
-
-    unlock(flags);
-    if (!exact) {
-        report.length = 0;
-        arch_text_at(&report, "spanheap: release of what was not reserved like that:", base);
-        arch_text_at(&report, " size", size);
-        sh_kernel_panic(SH_PANIC_CORRUPTION, report.text);
+    if (!give(base, size, true)) {
+        arch_corrupt("release of what was not reserved like that: % size %", base, size);
         return;
     }
     arch_pages_drop(base, size);
-    flags = lock();
-    if (find_reserved(base, size, &index))
-        give(index);
-    unlock(flags);
+    give(base, size, false);
 }
 
 /*
  * Windows
  */
 
-/* Whole granules, without page 0 and the last page.  SH_OK, SH_E_RANGE, SH_E_INVALID. */
-static int trim(uintptr_t *base, size_t *size)
+/* Whole granules, without page 0 and the last page.  NULL, or why not. */
+static const char *trim(uintptr_t *base, size_t *size)
 {
     uintptr_t mask = SH_GRANULE_SIZE - 1;
     uintptr_t first = *base, last = *base + (*size - 1);
 
     if (*size != 0 && last < first)
-        return SH_E_RANGE;
-    if (*size == 0)
-        return SH_E_INVALID;
-    if (first < SH_ARCH_PAGE_SIZE)
-        first = SH_ARCH_PAGE_SIZE;
+        return ARCH_REFUSE_RANGE "wraps around";
+    if (first == 0)
+        first = 1;
+    first = (first + mask) & ~mask; /* 0 in the last granule */
     if (last > UINTPTR_MAX - SH_ARCH_PAGE_SIZE)
         last = UINTPTR_MAX - SH_ARCH_PAGE_SIZE;
-    if (first > UINTPTR_MAX - mask)
-        return SH_E_INVALID;
-    first = (first + mask) & ~mask;
-    if (last < first || last - first < mask)
-        return SH_E_INVALID;
+    last = (last + 1) & ~mask;
+    if (*size == 0 || first == 0 || last <= first)
+        return ARCH_REFUSE_INVALID "has no whole granule beside page 0 and the last page";
     *base = first;
-    *size = (last - first + 1) & ~mask;
-    return SH_OK;
+    *size = last - first;
+    return NULL;
 }
 
-/* Is all of it nobody's, and is there room to note it? */
-static int check_edges(uintptr_t base, size_t size, struct arch_text *why)
+/* Is all of it nobody's, and is there room to note it?  Then does so, or only says so: NULL.  Why
+ * not, and where (`at`). */
+static const char *donate(uintptr_t base, size_t size, uintptr_t *at, bool only_look)
 {
+    const char *refusal = NULL;
+    arch_flags flags = lock();
     uint32_t below = edges_below(base);
 
-    if (below != 0 && edge_owner(below - 1) != ARCH_NOT_OURS) {
-        arch_text_at(why, "overlaps the window that covers", base);
-        return SH_E_OVERLAP;
+    *at = base;
+    if (below == 0 || edge_owner(below - 1) == ARCH_NOT_OURS)
+        *at = below < table.count ? edge_address(below) : base + size;
+    if (*at - base < size)
+        refusal = ARCH_REFUSE_OVERLAP "overlaps the window at %";
+    else if (table.windows >= SH_MAX_WINDOWS)
+        refusal = ARCH_REFUSE_FULL "exceeds SH_MAX_WINDOWS";
+    else if (table.count + 2 > EDGE_MAX)
+        refusal = ARCH_REFUSE_FULL "cannot be noted beside so many reservations";
+    else if (!only_look) {
+        change_owner(base, size, ARCH_FREE);
+        table.windows++;
     }
-    if (below < table.count && edge_address(below) - base < size) {
-        arch_text_at(why, "overlaps the window at", edge_address(below));
-        return SH_E_OVERLAP;
-    }
-    if (table.windows >= SH_MAX_WINDOWS) {
-        arch_text_add(why, "is one more than SH_MAX_WINDOWS");
-        return SH_E_FULL;
-    }
-    if (table.count + 2 > EDGE_MAX) {
-        arch_text_add(why, "cannot be noted beside so many reservations");
-        return SH_E_FULL;
-    }
-    return SH_OK;
-}
-
-/* Notes a window that check_edges let pass.  Edges that two windows share are written once. */
-static void donate(uintptr_t base, size_t size)
-{
-    uint32_t below = edges_below(base);
-    bool joins_lower = below != 0 && edge_address(below - 1) == base;
-    bool joins_upper = below < table.count && edge_address(below) == base + size;
-
-    write_begin();
-    if (!joins_upper)
-        edge_insert(below, base + size, ARCH_NOT_OURS);
-    else if (edge_owner(below) == ARCH_FREE)
-        edge_remove(below);
-    if (!joins_lower)
-        edge_insert(below, base, ARCH_FREE);
-    else if (below >= 2 && edge_owner(below - 2) == ARCH_FREE)
-        edge_remove(below - 1);
-    else
-        edge_write(below - 1, base | ARCH_FREE);
-    table.windows++;
-    write_end();
-}
-
-/* Keeps the reason for sh_window_error, and tells the log. */
-static void refuse(const struct arch_text *why)
-{
-    arch_flags flags = lock();
-
-    table.error = *why;
     unlock(flags);
-    if (why->length != 0)
-        arch_log(why->text);
+    return refusal;
 }
 
-static void describe(struct arch_text *why, uintptr_t base, size_t size)
-{
-    why->length = 0;
-    why->text[0] = '\0';
-    arch_text_at(why, "window", base);
-    arch_text_at(why, " size", size);
-    arch_text_add(why, " ");
-}
-
-static int check_locked(uintptr_t base, size_t size, struct arch_text *why)
-{
-    arch_flags flags = lock();
-    int error = check_edges(base, size, why);
-
-    unlock(flags);
-    return error;
-}
-
-/* Its page tables are looked at without the lock; another window may come in between. */
-static int check_and_donate(uintptr_t base, size_t size, struct arch_text *why)
-{
-    int error = check_locked(base, size, why);
-    arch_flags flags;
-
-    if (error == SH_OK)
-        error = arch_pages_check(base, size, why);
-    if (error != SH_OK)
-        return error;
-    flags = lock();
-    error = check_edges(base, size, why);
-    if (error == SH_OK)
-        donate(base, size);
-    unlock(flags);
-    return error;
-}
-
+/* The page tables are looked at without the lock; another window may come in between. */
 int sh_add_window(uintptr_t base, size_t size)
 {
-    struct arch_text why;
-    int error;
+    uintptr_t given = base, at = 0;
+    size_t given_size = size;
+    const char *refusal = trim(&base, &size);
+    arch_flags flags;
 
-    describe(&why, base, size);
-    error = trim(&base, &size);
-    if (error == SH_E_RANGE)
-        arch_text_add(&why, "wraps around the end of the address space");
-    else if (error == SH_E_INVALID)
-        arch_text_add(&why, "leaves no whole granule (page 0 and the last page are left out)");
-    else
-        error = check_and_donate(base, size, &why);
-    if (error == SH_OK)
-        why.length = 0;
-    why.text[why.length] = '\0';
-    refuse(&why);
-    return error;
+    if (refusal == NULL)
+        refusal = donate(base, size, &at, true);
+    if (refusal == NULL)
+        refusal = arch_pages_check(base, size, &at);
+    if (refusal == NULL)
+        refusal = donate(base, size, &at, false);
+    flags = lock();
+    table.error.length = 0;
+    table.error.text[0] = '\0';
+    if (refusal != NULL) {
+        arch_text_add(&table.error, "window % size % ", given, given_size);
+        arch_text_add(&table.error, refusal + 1, at, 0);
+    }
+    unlock(flags);
+    if (refusal == NULL)
+        return SH_OK;
+    arch_log(table.error.text);
+    return -*refusal;
 }
 
 const char *sh_window_error(void)
@@ -432,27 +389,38 @@ const char *sh_window_error(void)
     return table.error.text;
 }
 
-bool arch_window_next(uintptr_t from, uintptr_t *base, size_t *size)
+/* The lowest run of donated addresses that ends above `from`; from `from` on, if that is inside.
+ * Returns its size, 0 = none. */
+static size_t next_run(uintptr_t from, uintptr_t *base)
 {
     arch_flags flags = lock();
-    uint32_t index = edges_below(from);
-    bool found = false;
+    uintptr_t start = 0;
+    size_t size = 0;
 
-    if (index != 0 && edge_owner(index - 1) != ARCH_NOT_OURS)
-        index--;
-    while (index < table.count && edge_owner(index) == ARCH_NOT_OURS)
-        index++;
-    if (index < table.count) {
-        uint32_t end = index + 1;
+    for (uint32_t i = 0; size == 0 && i < table.count; i++) {
+        uintptr_t edge = edge_address(i);
 
-        while (edge_owner(end) != ARCH_NOT_OURS)
-            end++;
-        *base = edge_address(index) > from ? edge_address(index) : from;
-        *size = edge_address(end) - *base;
-        found = true;
+        if (edge_owner(i) != ARCH_NOT_OURS) {
+            if (start == 0)
+                start = edge > from ? edge : from;
+        } else if (edge > from)
+            size = edge - start;
+        else
+            start = 0;
     }
+    *base = start;
     unlock(flags);
-    return found;
+    return size;
+}
+
+ARCH_CALL size_t arch_window_each(arch_range_fn *work)
+{
+    uintptr_t base = 0;
+    size_t size = 0, sum = 0;
+
+    while ((size = next_run(base + size, &base)) != 0)
+        sum += work(base, size);
+    return sum;
 }
 
 unsigned arch_window_count(void)
@@ -464,9 +432,9 @@ void arch_window_forget_all(void)
 {
     arch_flags flags = lock();
 
-    write_begin();
+    write_mark();
     __atomic_store_n(&table.count, 0, __ATOMIC_RELEASE);
     table.windows = 0;
-    write_end();
+    write_mark();
     unlock(flags);
 }

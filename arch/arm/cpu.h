@@ -1,7 +1,7 @@
 /*
  * The ARMv7-A CPU at PL1: interrupt masking, bit counting, caches and TLB, CP15 registers.
  *
- * Included by every layer as "cpu.h"; the page-table part is for arch/pagetable.c and pte.h alone.  All
+ * Included by every layer as "cpu.h"; the page-table part is for the port and pte.h alone.  All
  * functions are inline, keep no state and may be called in any context.  No NEON, no divide.
  */
 #ifndef SPANHEAP_ARM_CPU_H
@@ -85,7 +85,7 @@ ARCH_CP15_READ(arch_mpidr, "0, %0, c0, c0, 5")
 ARCH_CP15_READ(arch_id_mmfr3, "0, %0, c0, c1, 7")
 
 /*
- * Ordering of page-table changes.  arch/pagetable.c calls these at the points where order matters, and
+ * Ordering of page-table changes.  The port calls these at the points where order matters, and
  * no pte.h does:
  *
  *   arch_table_written   entries were stored through this mapping: bring them to where the walker reads

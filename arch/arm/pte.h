@@ -1,8 +1,8 @@
 /*
- * ARMv7-A short-descriptor page tables, as arch/pagetable.c sees them.
+ * ARMv7-A short-descriptor page tables, as the port sees them.
  *
- * Included by arch/pagetable.c only.  Pure encoding: no order, no flush, no memory of its own.
- * Entries travel as 64 bits, as on every port.
+ * Included by arch/tables.c and arch/pagetable.c only.  Pure encoding: no order, no flush, no
+ * memory of its own.  Entries travel as 64 bits, as on every port.
  *
  *   first level    TTBR0's or TTBR1's table (TTBCR.N): an entry a MiB, up to 4096 of them
  *   second level   256 entries, 1 KiB; the four tables of a 4 MiB chunk lie in one 4 KiB frame
@@ -16,7 +16,7 @@
 #ifndef SPANHEAP_ARM_PTE_H
 #define SPANHEAP_ARM_PTE_H
 
-#include "arch/arch.h"
+#include "arch/port.h"
 #include "cpu.h"
 
 /* What a directory entry says.  LOCKED: a table through which the heap could not write.  HOLE: the
@@ -49,6 +49,7 @@ enum {
 };
 
 enum { ARM_TYPE_MASK = 3, ARM_COARSE = 1, ARM_DOMAIN_SHIFT = 5, ARM_TAG_SHIFT = 2 };
+enum { ARM_SECTION_SHIFT = 20, ARM_LEAF_SHIFT = 12 };
 enum { ARM_TTBCR_N = 7, ARM_TTBCR_PD0 = 0x10, ARM_TTBCR_PD1 = 0x20 };
 
 /* Bits of SH_ARM_PAGE_BITS that choose the memory type, as the number of a PRRR field. */
@@ -56,6 +57,9 @@ enum {
     ARM_TEX0_SHIFT = SH_ARCH_PAGE_SHIFT == 16 ? 12 : 6,
     ARM_MEMORY_INDEX = (SH_ARM_PAGE_BITS >> ARM_TEX0_SHIFT & 1) << 2 | (SH_ARM_PAGE_BITS >> 2 & 3)
 };
+
+/* Nothing is remembered of the mode. */
+#define PTE_STATE
 
 _Static_assert(SH_ARCH_PAGE_SHIFT == 12 || SH_ARCH_PAGE_SHIFT == 16, "small or large pages");
 _Static_assert(SH_ARM_DOMAIN >= 0 && SH_ARM_DOMAIN <= 15, "16 domains");
@@ -67,32 +71,39 @@ static inline bool arm_domain_granted(unsigned domain)
     return (arch_dacr() >> 2 * domain & 1) != 0;
 }
 
-/* Reads the machine's mode: NULL, or why it cannot be followed. */
+/* Reads the machine's mode: NULL, or why it cannot be followed, as a refusal of port.h. */
 static inline const char *pte_mode_refusal(void)
 {
     uint32_t sctlr = arch_sctlr();
 
     if ((sctlr & 1) == 0)
-        return "paging is off (SCTLR.M)";
+        return ARCH_REFUSE_PAGING "paging is off (SCTLR.M)";
     if (arch_ttbcr() >> 31 != 0)
-        return "long descriptors are in use (TTBCR.EAE)";
+        return ARCH_REFUSE_PAGING "long descriptors are in use (TTBCR.EAE)";
     if (!arm_domain_granted(SH_ARM_DOMAIN))
-        return "DACR denies access to the heap's domain (SH_ARM_DOMAIN)";
+        return ARCH_REFUSE_PAGING "DACR denies access to the heap's domain (SH_ARM_DOMAIN)";
     if ((sctlr >> 28 & 1) != 0 && (arch_prrr() >> 2 * ARM_MEMORY_INDEX & 3) != 2)
-        return "PRRR does not make the heap's pages normal memory (SCTLR.TRE, SH_ARM_PAGE_BITS)";
+        return ARCH_REFUSE_PAGING
+            "PRRR does not make the heap's pages normal memory (SCTLR.TRE, SH_ARM_PAGE_BITS)";
     return NULL;
 }
 
-/* Directories above the one whose entries point to leaf tables. */
-static inline unsigned pte_directory_level(void)
+/* Addresses that an entry of the first table translates, log2, and one of the next table. */
+static inline unsigned pte_top_shift(void)
 {
-    return 0;
+    return ARM_SECTION_SHIFT;
+}
+
+static inline unsigned pte_next_shift(unsigned shift)
+{
+    (void)shift;
+    return ARM_LEAF_SHIFT;
 }
 
 /* Addresses that a directory entry translates, log2. */
 static inline unsigned pte_directory_shift(void)
 {
-    return 20;
+    return ARM_SECTION_SHIFT;
 }
 
 /* The addresses that the leaf tables in one frame translate, log2. */
@@ -119,40 +130,27 @@ static inline bool pte_root(uintptr_t at, sh_paddr *root)
     return (ttbcr & (first ? ARM_TTBCR_PD0 : ARM_TTBCR_PD1)) == 0;
 }
 
-/* Physical addresses of entries. */
-static inline sh_paddr pte_directory_slot(unsigned level, sh_paddr table, uintptr_t at)
+/* The physical address of the entry for `at` in a table of either level. */
+static inline sh_paddr pte_slot(unsigned shift, sh_paddr table, uintptr_t at)
 {
-    (void)level;
-    return table + (at >> 20) * 4;
+    return table + (shift == ARM_LEAF_SHIFT ? at >> ARM_LEAF_SHIFT & 255 : at >> shift) * 4;
 }
 
-static inline sh_paddr pte_leaf_slot(sh_paddr table, uintptr_t at)
+/* Whole entries, atomically.  Is *slot what *says says?  Then it becomes `desired`.  If not, *says
+ * becomes what it is. */
+static inline bool pte_swap(void *slot, uint64_t *says, uint64_t desired)
 {
-    return table + (at >> 12 & 255) * 4;
+    uint32_t seen = (uint32_t)*says;
+    bool done = __atomic_compare_exchange_n((uint32_t *)slot, &seen, (uint32_t)desired, false,
+                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+
+    *says = seen;
+    return done;
 }
 
-/* Whole entries, atomically. */
-static inline uint64_t pte_load(void *slot)
+static inline enum pte_kind pte_directory_kind(unsigned shift, uint64_t entry)
 {
-    return __atomic_load_n((uint32_t *)slot, __ATOMIC_ACQUIRE);
-}
-
-static inline void pte_store(void *slot, uint64_t entry)
-{
-    __atomic_store_n((uint32_t *)slot, (uint32_t)entry, __ATOMIC_RELEASE);
-}
-
-static inline bool pte_swap(void *slot, uint64_t expected, uint64_t desired)
-{
-    uint32_t seen = (uint32_t)expected;
-
-    return __atomic_compare_exchange_n((uint32_t *)slot, &seen, (uint32_t)desired, false,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-}
-
-static inline enum pte_kind pte_directory_kind(unsigned level, uint64_t entry)
-{
-    (void)level;
+    (void)shift;
     if ((entry & ARM_TYPE_MASK) == 0)
         return PTE_MISSING;
     if ((entry & ARM_TYPE_MASK) != ARM_COARSE)

@@ -53,7 +53,7 @@ static void unlock(void)
     __atomic_store_n(&host.spin, 0, __ATOMIC_RELEASE);
 }
 
-void arch_log(const char *text)
+ARCH_CALL void arch_log(const char *text)
 {
     if (host.hooks.log != NULL)
         host.hooks.log(text);
@@ -176,38 +176,28 @@ static bool map_without_access(uintptr_t base, size_t size)
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
-static int check_locked(uintptr_t base, size_t size, struct arch_text *why)
+static const char *check_locked(uintptr_t base, size_t size, uintptr_t *at)
 {
-    uintptr_t taken;
-
-    if ((base + (size - 1)) >> (ADDRESS_BITS - 1) > 1) {
-        arch_text_add(why, "is beyond the addresses of a Linux program");
-        return SH_E_RANGE;
-    }
-    if (find_mapped(base, size, &taken)) {
-        arch_text_at(why, "is mapped at", taken);
-        return SH_E_OVERLAP;
-    }
-    if (!shadow_cover(base, size)) {
-        arch_text_add(why, "has no memory for its shadow");
-        return SH_E_NOMEM;
-    }
-    if (!map_without_access(base, size)) {
-        arch_text_add(why, "is not to be had from Linux");
-        return SH_E_OVERLAP;
-    }
+    if ((base + (size - 1)) >> (ADDRESS_BITS - 1) > 1)
+        return ARCH_REFUSE_RANGE "is beyond the addresses of a Linux program";
+    if (find_mapped(base, size, at))
+        return ARCH_REFUSE_OVERLAP "is mapped at %";
+    if (!shadow_cover(base, size))
+        return ARCH_REFUSE_NOMEM "has no memory for its shadow";
+    if (!map_without_access(base, size))
+        return ARCH_REFUSE_OVERLAP "is not to be had from Linux";
     shadow_write(base, size, SH_NONE);
-    return SH_OK;
+    return NULL;
 }
 
-int arch_pages_check(uintptr_t base, size_t size, struct arch_text *why)
+ARCH_CALL const char *arch_pages_check(uintptr_t base, size_t size, uintptr_t *at)
 {
-    int error;
+    const char *refusal;
 
     lock();
-    error = check_locked(base, size, why);
+    refusal = check_locked(base, size, at);
     unlock();
-    return error;
+    return refusal;
 }
 
 uintptr_t sh_host_window(size_t size)
@@ -282,9 +272,10 @@ void sh_arch_fault(uintptr_t base, size_t size)
     take_down(base, size, SH_FAULT);
 }
 
-void arch_pages_drop(uintptr_t base, size_t size)
+ARCH_CALL size_t arch_pages_drop(uintptr_t base, size_t size)
 {
     take_down(base, size, SH_NONE);
+    return 0;
 }
 
 enum sh_state sh_arch_state(uintptr_t address)
@@ -309,15 +300,16 @@ static int attach(const struct sh_hooks *hooks, unsigned cpus)
 }
 
 /* The addresses go back to Linux. */
+ARCH_CALL static size_t give_back(uintptr_t base, size_t size)
+{
+    shadow_write(base, size, SH_NONE);
+    munmap(pointer(base), size);
+    return 0;
+}
+
 static int detach(void)
 {
-    uintptr_t base = 0;
-    size_t size;
-
-    for (uintptr_t from = 0; arch_window_next(from, &base, &size); from = base + size) {
-        shadow_write(base, size, SH_NONE);
-        munmap(pointer(base), size);
-    }
+    arch_window_each(give_back);
     arch_window_forget_all();
     host.hooks = (struct sh_hooks){ .log = NULL };
     return SH_OK;

@@ -1,7 +1,7 @@
 /*
  * The x86 CPU, i686 and up: interrupt masking, bit counting, TLB, control registers.
  *
- * Included by every layer as "cpu.h"; the page-table part is for arch/pagetable.c and pte.h alone.  All
+ * Included by every layer as "cpu.h"; the page-table part is for the port and pte.h alone.  All
  * functions are inline, keep no state and may be called in any context.  No SSE, no MMX, no x87.
  */
 #ifndef SPANHEAP_X86_CPU_H
@@ -10,6 +10,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Functions that only the port calls take their arguments in registers. */
+#define ARCH_CALL __attribute__((regparm(3)))
 
 /* EFLAGS as they were.  Only the interrupt flag is ever looked at. */
 typedef uintptr_t arch_flags;
@@ -65,7 +68,7 @@ static inline unsigned arch_popcount(uintptr_t word)
 }
 
 /*
- * Ordering of page-table changes.  arch/pagetable.c calls these at the points where order matters, and
+ * Ordering of page-table changes.  The port calls these at the points where order matters, and
  * no pte.h does:
  *
  *   arch_table_written   entries were stored through this mapping: bring them to where the walker reads

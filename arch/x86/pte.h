@@ -1,9 +1,9 @@
 /*
- * x86 page tables, as arch/pagetable.c sees them: 2-level and PAE, chosen at run time by CR4.PAE.
+ * x86 page tables, as the port sees them: 2-level and PAE, chosen at run time by CR4.PAE.
  *
- * Included by arch/pagetable.c only.  Pure encoding: no order, no flush, no memory of its own but
- * the mode, which pte_mode_refusal() reads from the machine.  Entries travel as 64 bits in either
- * mode.
+ * Included by arch/tables.c and arch/pagetable.c only.  Pure encoding: no order, no flush, no
+ * memory of its own but the mode (PTE_STATE), which pte_mode_refusal() reads from the machine.
+ * Entries travel as 64 bits in either mode.
  *
  * 2-level present leaf:       frame(31:12)  RW(1)  P(0)
  * 2-level not present leaf:   frame(31:12)  tag(10:9)
@@ -11,7 +11,7 @@
 #ifndef SPANHEAP_X86_PTE_H
 #define SPANHEAP_X86_PTE_H
 
-#include "arch/arch.h"
+#include "arch/port.h"
 #include "cpu.h"
 
 #include "pte-pae.h"
@@ -33,28 +33,36 @@ enum {
 enum { X86_PRESENT = 1, X86_WRITE = 2, X86_LARGE = 0x80, X86_TAG_SHIFT = 9 };
 enum { X86_DIRECTORY_SHIFT = 22 };
 
-static struct {
+/* What pte_mode_refusal() read, for all files of the port. */
+struct pte_mode {
+    uint32_t no_execute; /* upper half of a present leaf */
     bool pae;
-    bool no_execute;
-} pte_mode;
+};
+extern struct pte_mode pte_mode;
+#define PTE_STATE struct pte_mode pte_mode;
 
 _Static_assert(SH_ARCH_PAGE_SHIFT == 12, "x86 pages are 4 KiB");
 _Static_assert(sizeof(uintptr_t) == 4, "these are the tables of 32-bit x86");
 
-/* Reads the machine's mode: NULL, or why it cannot be followed. */
+/* Reads the machine's mode: NULL, or why it cannot be followed, as a refusal of port.h. */
 static inline const char *pte_mode_refusal(void)
 {
     if (arch_cr0() >> 31 == 0)
-        return "paging is off (CR0.PG)";
+        return ARCH_REFUSE_PAGING "paging is off (CR0.PG)";
     pte_mode.pae = (arch_cr4() >> 5 & 1) != 0;
-    pte_mode.no_execute = pte_mode.pae && arch_nx_enabled();
+    pte_mode.no_execute = pte_mode.pae && arch_nx_enabled() ? PAE_NO_EXECUTE : 0;
     return NULL;
 }
 
-/* Directories above the one whose entries point to leaf tables. */
-static inline unsigned pte_directory_level(void)
+/* Addresses that an entry of the first table translates, log2, and one of the next table. */
+static inline unsigned pte_top_shift(void)
 {
-    return pte_mode.pae ? 1 : 0;
+    return pte_mode.pae ? PAE_PDPT_SHIFT : X86_DIRECTORY_SHIFT;
+}
+
+static inline unsigned pte_next_shift(unsigned shift)
+{
+    return shift - (pte_mode.pae ? 9 : 10);
 }
 
 /* Addresses that a directory entry translates, log2. */
@@ -81,57 +89,44 @@ static inline bool pte_root(uintptr_t at, sh_paddr *root)
     return true;
 }
 
-/* Physical addresses of entries. */
-static inline sh_paddr pte_directory_slot(unsigned level, sh_paddr table, uintptr_t at)
+/* The physical address of the entry for `at` in a table of any level.  The PDPT has 4 entries: its
+ * index is small without a mask. */
+static inline sh_paddr pte_slot(unsigned shift, sh_paddr table, uintptr_t at)
 {
-    if (pte_mode.pae)
-        return pae_directory_slot(level, table, at);
-    return table + (at >> X86_DIRECTORY_SHIFT) * 4;
+    return table + (pte_mode.pae ? (at >> shift & 511) * 8 : (at >> shift & 1023) * 4);
 }
 
-static inline sh_paddr pte_leaf_slot(sh_paddr table, uintptr_t at)
+/* Whole entries, atomically.  Is *slot what *says says?  Then it becomes `desired`.  If not, *says
+ * becomes what it is. */
+static inline bool pte_swap(void *slot, uint64_t *says, uint64_t desired)
 {
-    if (pte_mode.pae)
-        return pae_leaf_slot(table, at);
-    return table + (at >> 12 & 1023) * 4;
-}
+    uint32_t low = (uint32_t)*says, high = 0;
+    bool done;
 
-/* Whole entries, atomically. */
-static inline uint64_t pte_load(void *slot)
-{
-    if (pte_mode.pae)
-        return pae_load(slot);
-    return __atomic_load_n((uint32_t *)slot, __ATOMIC_ACQUIRE);
-}
-
-static inline void pte_store(void *slot, uint64_t entry)
-{
-    if (pte_mode.pae)
-        pae_store(slot, entry);
-    else
-        __atomic_store_n((uint32_t *)slot, (uint32_t)entry, __ATOMIC_RELEASE);
-}
-
-static inline bool pte_swap(void *slot, uint64_t expected, uint64_t desired)
-{
-    uint32_t seen = (uint32_t)expected;
-
-    if (pte_mode.pae)
-        return pae_swap(slot, expected, desired) == expected;
-    return __atomic_compare_exchange_n((uint32_t *)slot, &seen, (uint32_t)desired, false,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    if (pte_mode.pae) {
+        high = (uint32_t)(*says >> 32);
+        done = pae_swap(slot, &low, &high, desired);
+    } else {
+        done = __atomic_compare_exchange_n((uint32_t *)slot, &low, (uint32_t)desired, false,
+                                           __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    }
+    *says = (uint64_t)high << 32 | low;
+    return done;
 }
 
 /* Entries of the PDPT have no write bit and no large form. */
-static inline enum pte_kind pte_directory_kind(unsigned level, uint64_t entry)
+static inline enum pte_kind pte_directory_kind(unsigned shift, uint64_t entry)
 {
-    if ((entry & X86_PRESENT) == 0)
-        return level < pte_directory_level() ? PTE_HOLE : PTE_MISSING;
-    if (level < pte_directory_level())
+    bool upper = shift > X86_DIRECTORY_SHIFT;
+    uint32_t bits = (uint32_t)entry;
+
+    if ((bits & X86_PRESENT) == 0)
+        return upper ? PTE_HOLE : PTE_MISSING;
+    if (upper)
         return PTE_TABLE;
-    if ((entry & X86_LARGE) != 0)
+    if ((bits & X86_LARGE) != 0)
         return PTE_LARGE;
-    return (entry & X86_WRITE) != 0 ? PTE_TABLE : PTE_LOCKED;
+    return (bits & X86_WRITE) != 0 ? PTE_TABLE : PTE_LOCKED;
 }
 
 static inline sh_paddr pte_directory_table(uint64_t entry)
@@ -156,17 +151,17 @@ static inline bool pte_frame_fits(sh_paddr frame, size_t size)
 
 static inline bool pte_is_present(uint64_t leaf)
 {
-    return (leaf & X86_PRESENT) != 0;
+    return ((uint32_t)leaf & X86_PRESENT) != 0;
 }
 
 static inline uint64_t pte_encode(sh_paddr frame)
 {
-    return frame | X86_PRESENT | X86_WRITE | (pte_mode.no_execute ? PAE_NO_EXECUTE : 0);
+    return frame | X86_PRESENT | X86_WRITE | (uint64_t)pte_mode.no_execute << 32;
 }
 
 static inline uint64_t pte_encode_absent(enum pte_tag tag, sh_paddr frame)
 {
-    return frame | (uint64_t)tag << X86_TAG_SHIFT;
+    return frame | (uint32_t)tag << X86_TAG_SHIFT;
 }
 
 /* The frame of a present or a pending leaf. */
@@ -177,7 +172,7 @@ static inline sh_paddr pte_frame(uint64_t leaf)
 
 static inline enum pte_tag pte_tag(uint64_t leaf)
 {
-    return (enum pte_tag)(leaf >> X86_TAG_SHIFT & 3);
+    return (enum pte_tag)((uint32_t)leaf >> X86_TAG_SHIFT & 3);
 }
 
 #endif

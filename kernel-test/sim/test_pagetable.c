@@ -2,8 +2,8 @@
  * The page-table walker and the windows of the real port, on the simulated machine.
  *
  *     i686-linux-gnu-gcc -static -O1 -g -std=c11 -DSIM_X86 -I kernel-test/sim -I arch/x86 -I . \
- *         kernel-test/sim/sim.c kernel-test/sim/test_pagetable.c arch/pagetable.c arch/windows.c \
- *         -o build/sim-x86
+ *         kernel-test/sim/sim.c kernel-test/sim/test_pagetable.c \
+ *         arch/pagetable.c arch/tables.c arch/windows.c -o build/sim-x86
  *     the same with -DSIM_ARM -I arch/arm, and -DSH_ARCH_PAGE_SHIFT=12 or 16
  *
  * kernel-test/sim comes first on the include path: its cpu.h takes the place of the port's.  An
