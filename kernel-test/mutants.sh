@@ -50,7 +50,7 @@ run_tests() {
         config=$1
         shift
         { sh kernel-test/qemu.sh ARCH="${config%%-*}" IMAGE="build/$config/kernel.elf" ICOUNT=0 \
-            TIMEOUT=60 APPEND="run=test $*"; echo "status $?"; } 2>&1
+            TIMEOUT=120 APPEND="run=test $*"; echo "status $?"; } 2>&1
     fi | tee build/run.log | awk '
         /^FAILED / && first == "" { first = $2; sub(/:$/, "", first) }
         /^no test is called/ { unknown = 1; exit }
