@@ -68,14 +68,12 @@ enum work {
  * cease to be. */
 static void write_page(struct arch_entry *leader, uint64_t says)
 {
-    size_t size = pte_entry_size();
-
     if (PTE_COPIES == 1 || !pte_is_present(says))
         arch_entry_write(leader, says);
     for (size_t copy = 1; copy < PTE_COPIES; copy++) {
         struct arch_entry other = *leader;
 
-        other.slot += copy * size;
+        other.slot += copy << pte_entry_shift();
         arch_entry_write(&other, says);
     }
     if (PTE_COPIES > 1 && pte_is_present(says))

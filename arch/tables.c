@@ -53,7 +53,7 @@ static struct {
 /* Table frames in hand.  Each holds the address of the next in its first entry: with its low
  * bits clear that is no present entry, should a walker still look. */
 struct frame_list {
-    sh_paddr head;
+    struct arch_entry first;
     size_t count;
 };
 
@@ -89,7 +89,7 @@ ARCH_CALL bool arch_entry_swap(struct arch_entry *entry, uint64_t desired)
     bool done = pte_swap(slot, &entry->says, desired);
 
     if (done)
-        arch_table_written(slot, pte_entry_size());
+        arch_table_written(slot, (size_t)1 << pte_entry_shift());
     arch_irq_restore(flags);
     return done;
 }
@@ -140,7 +140,7 @@ ARCH_CALL unsigned arch_leaf_next(struct arch_entry *entry, uintptr_t at)
     entry->at = at;
     if ((before ^ at) >> pte_directory_shift() != 0)
         return arch_entry_find(entry, ARCH_TO_LEAF);
-    entry->slot += ((at - before) >> 12) * pte_entry_size();
+    entry->slot += (at - before) >> (12 - pte_entry_shift());
     arch_entry_read(entry);
     return PTE_TABLE;
 }
@@ -148,7 +148,7 @@ ARCH_CALL unsigned arch_leaf_next(struct arch_entry *entry, uintptr_t at)
 ARCH_CALL void arch_frame_zero(sh_paddr frame, bool table)
 {
     arch_flags flags = arch_irq_save();
-    unsigned char *page = reach(frame);
+    void *page = sh_kernel_phys_to_virt(frame);
 
     __builtin_memset(page, 0, 4096);
     if (table)
@@ -166,28 +166,29 @@ ARCH_CALL bool arch_frame_take(size_t size, sh_paddr *frame)
         return false;
     if (pte_frame_fits(*frame, size))
         return true;
-    arch_log("sh_kernel_frame_alloc: a frame misaligned or out of reach");
+    arch_log("sh_kernel_frame_alloc: misaligned or out of reach");
     sh_kernel_frame_free(*frame, size);
     return false;
 }
 
 static void push_frame(struct frame_list *list, sh_paddr frame)
 {
-    struct arch_entry first = { 0, frame, 0 };
+    sh_paddr next = list->first.slot;
 
-    arch_entry_write(&first, list->head);
-    list->head = frame;
+    list->first.slot = frame;
+    arch_entry_write(&list->first, next);
     list->count++;
 }
 
-static sh_paddr pop_frame(struct frame_list *list)
+/* Not inlined: it would stand twice. */
+__attribute__((noinline)) static sh_paddr pop_frame(struct frame_list *list)
 {
-    struct arch_entry first = { 0, list->head, 0 };
+    sh_paddr frame = list->first.slot;
 
-    arch_entry_read(&first);
-    list->head = first.says;
+    arch_entry_read(&list->first);
+    list->first.slot = list->first.says;
     list->count--;
-    return first.slot;
+    return frame;
 }
 
 static void free_frames(struct frame_list *list)
@@ -303,7 +304,8 @@ static void install_chunk(uintptr_t at, size_t size, struct frame_list *spare)
         if (bit_test(tables.settled, group << shift, PTE_FRAME_SHIFT_MIN))
             continue;
         install_group(group << shift, spare);
-        changed = changed || bit_test(tables.touched, group << shift, PTE_FRAME_SHIFT_MIN);
+        if (bit_test(tables.touched, group << shift, PTE_FRAME_SHIFT_MIN))
+            changed = true;
     }
     if (changed)
         announce(at >> CHUNK_SHIFT << CHUNK_SHIFT);
@@ -313,7 +315,7 @@ static void install_chunk(uintptr_t at, size_t size, struct frame_list *spare)
 
 ARCH_CALL bool arch_tables_install(uintptr_t base, size_t size)
 {
-    struct frame_list spare = { 0, 0 };
+    struct frame_list spare = { .count = 0 };
     size_t need = missing_tables(base, size), bytes;
     bool done = need != NO_TABLES;
     sh_paddr frame;
@@ -382,7 +384,7 @@ static bool clear_group(uintptr_t group, struct frame_list *list)
 /* Chunk by chunk, each announced; the frames after a second flush. */
 void arch_tables_remove(void)
 {
-    struct frame_list list = { 0, 0 };
+    struct frame_list list = { .count = 0 };
     uintptr_t at = 0;
     bool cleared = false;
 

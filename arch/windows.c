@@ -299,7 +299,7 @@ static bool give(uintptr_t base, size_t size, bool only_look)
 void sh_arch_release(uintptr_t base, size_t size)
 {
     if (!give(base, size, true)) {
-        arch_corrupt("release of what was not reserved like that: % size %", base, size);
+        arch_corrupt("release of % size %, not reserved like that", base, size);
         return;
     }
     arch_pages_drop(base, size);
@@ -347,7 +347,7 @@ static const char *donate(uintptr_t base, size_t size, uintptr_t *at, bool only_
     else if (table.windows >= SH_MAX_WINDOWS)
         refusal = ARCH_REFUSE_FULL "exceeds SH_MAX_WINDOWS";
     else if (table.count + 2 > EDGE_MAX)
-        refusal = ARCH_REFUSE_FULL "cannot be noted beside so many reservations";
+        refusal = ARCH_REFUSE_FULL "has no room beside the reservations";
     else if (!only_look) {
         change_owner(base, size, ARCH_FREE);
         table.windows++;

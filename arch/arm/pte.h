@@ -112,9 +112,10 @@ static inline unsigned pte_frame_shift(void)
     return 22;
 }
 
-static inline size_t pte_entry_size(void)
+/* Bytes of an entry, log2. */
+static inline unsigned pte_entry_shift(void)
 {
-    return 4;
+    return 2;
 }
 
 /* TTBR0's table shrinks with N and is aligned to its size; low bits are attributes.  false =

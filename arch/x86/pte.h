@@ -77,9 +77,10 @@ static inline unsigned pte_frame_shift(void)
     return pte_directory_shift();
 }
 
-static inline size_t pte_entry_size(void)
+/* Bytes of an entry, log2. */
+static inline unsigned pte_entry_shift(void)
 {
-    return pte_mode.pae ? 8 : 4;
+    return pte_mode.pae ? 3 : 2;
 }
 
 /* Low bits of CR3 are attributes.  false = this address has no tables. */
@@ -144,9 +145,8 @@ static inline uint64_t pte_directory_encode(sh_paddr frame, uintptr_t at)
 /* Can an entry hold this frame's address? */
 static inline bool pte_frame_fits(sh_paddr frame, size_t size)
 {
-    sh_paddr mask = pte_mode.pae ? PAE_FRAME_MASK : (sh_paddr)0xFFFFF000u;
-
-    return (frame & mask) == frame && (frame & (size - 1)) == 0;
+    (void)size; /* 4 KiB */
+    return (frame & (pte_mode.pae ? PAE_FRAME_MASK : (sh_paddr)0xFFFFF000u)) == frame;
 }
 
 static inline bool pte_is_present(uint64_t leaf)
