@@ -102,8 +102,6 @@ static_assert(MM_CLASS_LIMIT >= 1024, "sizes to 1 KiB are looked up in one table
 #define MM_NOINLINE __attribute__((noinline))
 #define MM_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MM_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define MM_CONTAINER_OF(pointer, type, member) \
-    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
 static inline uintptr_t mm_align_up(uintptr_t value, uintptr_t align)
 {

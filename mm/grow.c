@@ -13,7 +13,7 @@
  *    tables, then the bounds, the counters and the page allocator.  A pointer query at any moment finds
  *    either the dummy or a complete record.  `current` moves only when all of that is done, so a failure
  *    at any step leaves a range that the next growth takes up where this one stopped; what was mapped
- *    already is remembered in `mapped_end`, and nothing is mapped twice.
+ *    already is remembered in `mapped`, and nothing is mapped twice.
  *
  * 4. A range is taken only while there is address space for the records that will describe it: otherwise
  *    it goes back, and records come first.
@@ -245,12 +245,6 @@ enum mm_growth mm_grow(size_t pages)
               grow(mm_align_up(pages << MM_PAGE_SHIFT, SH_GRANULE_SIZE));
     __atomic_store_n(&growing, false, __ATOMIC_RELEASE);
     return ok ? MM_GROWTH_DONE : MM_GROWTH_FAILED;
-}
-
-size_t mm_grow_remainder(uintptr_t *base)
-{
-    *base = current.base;
-    return current.size;
 }
 
 void mm_grow_release(void)

@@ -14,9 +14,6 @@ enum mm_growth {
 /* Publishes at least `pages` contiguous pages more.  SH_THREAD, no lock held. */
 enum mm_growth mm_grow(size_t pages);
 
-/* The reserved remainder: in no statistic. */
-size_t mm_grow_remainder(uintptr_t *base);
-
 void mm_grow_release(void);
 int mm_grow_verify(void);
 void mm_grow_reset(void);

@@ -362,7 +362,8 @@ void mm_heap_flush_kept(void)
     }
 }
 
-size_t mm_heap_idle_bytes(void)
+/* Committed bytes in no span. */
+static size_t idle_bytes(void)
 {
     arch_flags flags = mm_lock(&mm_heap_lock);
     size_t idle = mm_pages_count_idle();
@@ -397,7 +398,7 @@ static size_t scavenge_run(uintptr_t *below, size_t most)
 
 size_t mm_heap_scavenge(size_t keep)
 {
-    size_t idle = mm_heap_idle_bytes() >> MM_PAGE_SHIFT, done = 0;
+    size_t idle = idle_bytes() >> MM_PAGE_SHIFT, done = 0;
     size_t keep_pages = keep >> MM_PAGE_SHIFT;
     uintptr_t below = UINTPTR_MAX;
     while (idle - done > keep_pages) {

@@ -50,8 +50,6 @@ void mm_heap_flush_kept(void);
 /* Gives idle granules back, from the highest address down, until at most `keep` bytes are committed and
  * free; bytes given back.  SH_THREAD, no lock. */
 size_t mm_heap_scavenge(size_t keep);
-/* Committed bytes in no span. */
-size_t mm_heap_idle_bytes(void);
 
 /* Called for tests just after a span's pages went back, with no lock held; NULL = none. */
 extern void (*mm_heap_released_probe)(uintptr_t base, size_t count);

@@ -7,7 +7,7 @@
  *
  * Contexts.  A thread may call everything.  An interrupt handler may call sh_malloc, sh_calloc,
  * sh_free, sh_free_sized, sh_usable_size and the queries; its allocations are served from caches, lists
- * and memory that is committed already, and give NULL where a frame would be needed.  An NMI handler may
+ * and the lowest free run of pages if that is committed, and give NULL where a frame would be needed.  An NMI handler may
  * call the queries only.  Tell the heap which is which with the `context` hook.
  *
  * Queries are sh_contains, sh_object_of, sh_physical and sh_usable_size: no lock, any CPU, any context,
