@@ -12,8 +12,8 @@
  * 3. publish() is the one way in.  Its order is the point: records and tree for the range, then leaf
  *    tables, then the bounds, the counters and the page allocator.  A pointer query at any moment finds
  *    either the dummy or a complete record.  `current` moves only when all of that is done, so a failure
- *    at any step leaves a range that the next growth takes up where this one stopped; what was mapped
- *    already is remembered in `mapped`, and nothing is mapped twice.
+ *    at any step leaves a range that the next growth takes up where this one stopped.  Mapping is the
+ *    last step that can fail, and does all or nothing: so nothing is mapped twice.
  *
  * 4. A range is taken only while there is address space for the records that will describe it: otherwise
  *    it goes back, and records come first.
@@ -50,7 +50,6 @@ static struct mm_fixed range_records = { .size = sizeof(struct range) };
 static struct {
     uintptr_t base;
     size_t size;
-    size_t mapped;  /* bytes at its base that are Prepared, but not published yet */
 } current;
 
 static bool claim(void)
@@ -83,16 +82,7 @@ static uintptr_t reserve_range(uintptr_t hint, size_t ask, size_t align, size_t 
 /* Records and tree, then leaf tables. */
 static bool prepare(uintptr_t base, size_t size)
 {
-    if (!mm_arena_ensure(base, base + (size - 1)) || !mm_pages_reach(base)) {
-        return false;
-    }
-    if (current.mapped < size) {
-        if (!mm_port_map(base + current.mapped, size - current.mapped)) {
-            return false;
-        }
-        current.mapped = size;
-    }
-    return true;
+    return mm_arena_ensure(base, base + (size - 1)) && mm_pages_reach(base) && mm_port_map(base, size);
 }
 
 /* Makes the first `size` bytes of the remainder, inside one chunk, known to the page allocator. */
@@ -111,7 +101,6 @@ static bool publish(size_t size)
     mm_unlock(&mm_heap_lock, flags);
     current.base += size;
     current.size -= size;
-    current.mapped -= size;
     return true;
 }
 
@@ -168,7 +157,6 @@ static bool adopt(uintptr_t base, size_t size)
     if (!extends) {
         current.base = base;
         current.size = 0;
-        current.mapped = 0;
     }
     current.size += size - unused;
     return true;
@@ -268,9 +256,8 @@ int mm_grow_verify(void)
         }
     }
     int faults = mm_verify_equal("address space", reserved, known);
-    if (current.size != 0 && current.mapped < current.size &&
-        sh_arch_state(current.base + current.mapped) != SH_RESERVED) {
-        faults += mm_fault_found("remainder is not Reserved", current.base + current.mapped);
+    if (current.size != 0 && sh_arch_state(current.base) != SH_RESERVED) {
+        faults += mm_fault_found("remainder is not Reserved", current.base);
     }
     return faults;
 }
@@ -282,5 +269,5 @@ void mm_grow_reset(void)
     room_lacked = 0;
     ranges = NULL;
     range_records = (struct mm_fixed){ .size = sizeof(struct range) };
-    current.base = current.size = current.mapped = 0;
+    current.base = current.size = 0;
 }
