@@ -63,12 +63,7 @@ static bool arena_make(uintptr_t base)
     if (arena == NULL) {
         return false;
     }
-    for (size_t i = 0; i < MM_ARENA_PAGES; i++) {
-        arena->spans[i] = &mm_span_dummy;
-    }
-    for (size_t i = 0; i < MM_ARENA_CHUNKS; i++) {
-        mm_bitmap_set(arena->chunks[i].taken, 0, MM_CHUNK_PAGES);
-    }
+    *arena = mm_arena_dummy;
     arena->base = base;
     __atomic_store_n(slot, arena, __ATOMIC_RELEASE);
     arena_count++;
