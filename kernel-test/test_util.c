@@ -212,6 +212,6 @@ size_t t_free_pages(void)
 
     for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena))
         for (size_t i = 0; i < MM_ARENA_CHUNKS; i++)
-            free += MM_CHUNK_PAGES - mm_bitmap_count(arena->chunks[i].taken, 0, MM_CHUNK_PAGES);
+            free += MM_CHUNK_PAGES - mm_bitmap_work(arena->chunks[i].taken, 0, MM_CHUNK_PAGES, 0);
     return free;
 }

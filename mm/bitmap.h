@@ -44,30 +44,6 @@ static inline size_t mm_bitmap_work(uintptr_t *map, size_t first, size_t end, in
     return count;
 }
 
-static inline void mm_bitmap_set(uintptr_t *map, size_t first, size_t end)
-{
-    mm_bitmap_work(map, first, end, 1);
-}
-
-static inline size_t mm_bitmap_count(const uintptr_t *map, size_t first, size_t end)
-{
-    size_t count = 0;
-    for (size_t word = first / MM_WORD_BITS; word * MM_WORD_BITS < end; word++) {
-        count += arch_popcount(map[word] & mm_bitmap_mask(word, first, end));
-    }
-    return count;
-}
-
-static inline bool mm_bitmap_any(const uintptr_t *map, size_t first, size_t end)
-{
-    for (size_t word = first / MM_WORD_BITS; word * MM_WORD_BITS < end; word++) {
-        if (map[word] & mm_bitmap_mask(word, first, end)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Keeps of `word` the bits at which a run of `length` ones begins (0 < length <= MM_WORD_BITS): the
  * word is and-ed with itself shifted, doubling the run that each remaining bit stands for. */
 static inline uintptr_t mm_word_runs(uintptr_t word, size_t length)

@@ -234,6 +234,13 @@ static size_t chunk_find(const struct mm_chunk *chunk, size_t count)
     return MM_CHUNK_PAGES;
 }
 
+static uintptr_t broken_promise(unsigned level, size_t count, uintptr_t base)
+{
+    mm_corruption("page allocator: a summary of level %z promises %z pages at %x that are not there",
+                  (size_t)level - 1, count, base);
+    return 0;
+}
+
 /* The lowest run of `count` free pages; 0 = none. */
 static uintptr_t find(size_t count)
 {
@@ -253,22 +260,13 @@ static uintptr_t find(size_t count)
             run = piece->start == full ? run + full : piece->end;
         }
         if (i == FANOUT) {
-            if (level != 0) {
-                mm_corruption("page allocator: a summary promises %z pages near %x that are not there",
-                              count, base);
-            }
-            return 0;
+            return level == 0 ? 0 : broken_promise(level, count, base);
         }
         base += (uintptr_t)i << shift;
         node = node->child[i];
     }
     size_t page = chunk_find(mm_chunk_of(base), count);
-    if (page == MM_CHUNK_PAGES) {
-        mm_corruption("page allocator: the summary of chunk %x promises %z pages that are not there", base,
-                      count);
-        return 0;
-    }
-    return base + (page << MM_PAGE_SHIFT);
+    return page == MM_CHUNK_PAGES ? broken_promise(LEVELS, count, base) : base + (page << MM_PAGE_SHIFT);
 }
 
 /* Place by place: when only runs that fit exactly are left. */
@@ -337,11 +335,19 @@ void mm_pages_set_busy(uintptr_t base, size_t count, bool busy)
     WALK(base, count, busy, busy ? SET : CLEAR);
 }
 
+/* The bits of the granule at `page`, in one word of a map. */
+#define GRANULE_BITS (~(uintptr_t)0 >> (MM_WORD_BITS - MM_GRANULE_PAGES))
+static_assert(MM_GRANULE_PAGES <= MM_WORD_BITS, "a granule's bits lie in one word");
+
+static uintptr_t granule_bits(const uintptr_t *map, size_t page)
+{
+    return map[page / MM_WORD_BITS] >> (page % MM_WORD_BITS) & GRANULE_BITS;
+}
+
 /* Is the granule at `page` wholly free, and any of it committed? */
 static bool granule_idle(const struct mm_chunk *chunk, size_t page)
 {
-    return !mm_bitmap_any(chunk->taken, page, page + MM_GRANULE_PAGES) &&
-           mm_bitmap_count(chunk->released, page, page + MM_GRANULE_PAGES) < MM_GRANULE_PAGES;
+    return granule_bits(chunk->taken, page) == 0 && granule_bits(chunk->released, page) != GRANULE_BITS;
 }
 
 /* The highest idle run in a chunk that ends at or below page `end`; its length, 0 = none. */
@@ -431,8 +437,8 @@ static int chunk_verify(uintptr_t base, const struct mm_summary *sum)
         return mm_fault_found("chunk summary", base);
     }
     for (size_t page = 0; page < MM_CHUNK_PAGES; page += MM_GRANULE_PAGES) {
-        size_t released = mm_bitmap_count(chunk->released, page, page + MM_GRANULE_PAGES);
-        if (released != 0 && released != MM_GRANULE_PAGES) {
+        uintptr_t released = granule_bits(chunk->released, page);
+        if (released != 0 && released != GRANULE_BITS) {
             return mm_fault_found("granule neither Ready nor Prepared", base + (page << MM_PAGE_SHIFT));
         }
     }
