@@ -6,6 +6,7 @@
 #include "mm/arena.h"
 #include "mm/linear.h"
 #include "mm/port.h"
+#include "mm/report.h"
 
 static size_t held;  /* data and metadata, also what is about to be committed */
 static size_t limit; /* 0 = none */
@@ -61,7 +62,7 @@ void mm_budget_set_limit(size_t bytes)
     __atomic_store_n(&limit, bytes, __ATOMIC_RELAXED);
 }
 
-bool mm_range_is_sane(uintptr_t base, size_t size)
+static bool range_is_free(uintptr_t base, size_t size)
 {
     uintptr_t last = base + (size - 1);
     if (base == 0 || last < base || (base | size) & (SH_GRANULE_SIZE - 1)) {
@@ -78,6 +79,15 @@ bool mm_range_is_sane(uintptr_t base, size_t size)
             return true;
         }
     }
+}
+
+bool mm_range_is_sane(uintptr_t base, size_t size, bool refuse)
+{
+    bool sane = !refuse && range_is_free(base, size);
+    if (!sane) {
+        mm_log("reserve gave %x+%x: not aligned, wrapping, or taken already", base, (uintptr_t)size);
+    }
+    return sane;
 }
 
 void mm_budget_reset(void)

@@ -23,8 +23,8 @@ size_t mm_budget_limit(void);
 void mm_budget_set_limit(size_t bytes);
 
 /* A range from sh_arch_reserve that the heap can use: aligned, not wrapping, not metadata, no page of it
- * known to the page allocator. */
-bool mm_range_is_sane(uintptr_t base, size_t size);
+ * known to the page allocator; and the caller has no reason to refuse it.  What is not is logged. */
+bool mm_range_is_sane(uintptr_t base, size_t size, bool refuse);
 
 void mm_budget_reset(void);
 

@@ -135,9 +135,8 @@ static bool range_remember(uintptr_t base, size_t size, size_t unused)
 /* Takes a reserved range as, or into, the remainder.  false = it is to be released. */
 static bool adopt(uintptr_t base, size_t size)
 {
-    if (!mm_range_is_sane(base, size) || (base < current.base + current.size &&
-                                          current.base < base + size && current.size != 0)) {
-        mm_log("reserve gave %x+%x: not aligned, wrapping, or taken already", base, (uintptr_t)size);
+    bool overlaps = base < current.base + current.size && current.base < base + size && current.size != 0;
+    if (!mm_range_is_sane(base, size, overlaps)) {
         return false;
     }
     bool extends = base == current.base + current.size;

@@ -29,7 +29,7 @@ static uintptr_t last;        /* its last byte */
 static size_t total_committed;
 static bool growing;
 static unsigned refusals;
-/* Address space that is reserved, and perhaps mapped, for blocks to come: taken from the end. */
+/* Address space that is reserved, and perhaps mapped, for blocks to come. */
 #define SPARES 8
 static struct spare {
     uintptr_t base;
@@ -75,8 +75,7 @@ static bool spare_add(size_t wished)
         refusals++;
         return false;
     }
-    if (!mm_range_is_sane(base, size) || (base + size == 0 && size == SH_GRANULE_SIZE)) {
-        mm_log("reserve gave %x+%x: not aligned, wrapping, or taken already", base, (uintptr_t)size);
+    if (!mm_range_is_sane(base, size, base + size == 0 && size == SH_GRANULE_SIZE)) {
         mm_port_release(base, size);
         return false;
     }
@@ -84,35 +83,33 @@ static bool spare_add(size_t wished)
     return true;
 }
 
-/* Brings a spare of at least `least` bytes to the end; false = there is none. */
-static bool spare_fits(size_t least)
+/* A spare of at least `least` bytes; NULL = there is none. */
+static struct spare *spare_find(size_t least)
 {
     for (unsigned i = spare_count; i-- > 0;) {
         if (spares[i].size >= least) {
-            struct spare found = spares[i];
-            spares[i] = spares[spare_count - 1];
-            spares[spare_count - 1] = found;
-            return true;
+            return &spares[i];
         }
     }
-    return false;
+    return NULL;
 }
 
 /* A new current block with its first granule committed.  On failure the address space stays spare. */
 static bool block_add(size_t wished, size_t least)
 {
-    if (!spare_fits(least)) {
+    struct spare *spare = spare_find(least);
+    if (spare == NULL) {
         if (!spare_add(wished)) {
             return false;
         }
-        if (!spare_fits(least)) {
+        spare = &spares[spare_count - 1];
+        if (spare->size < least) {
             spare_count--;
             refusals++;
-            mm_port_release(spares[spare_count].base, spares[spare_count].size);
+            mm_port_release(spare->base, spare->size);
             return false;
         }
     }
-    struct spare *spare = &spares[spare_count - 1];
     spare->mapped = spare->mapped || mm_port_map(spare->base, spare->size);
     if (!spare->mapped || !commit_piece(spare->base, SH_GRANULE_SIZE)) {
         return false;
@@ -130,7 +127,7 @@ static bool block_add(size_t wished, size_t least)
     last = spare->base + (spare->size - 1);
     last -= last == UINTPTR_MAX ? SH_GRANULE_SIZE : 0; /* the end of the address space is not used */
     total_committed += SH_GRANULE_SIZE;
-    spare_count--;
+    *spare = spares[--spare_count];
     __atomic_store_n(&blocks, block, __ATOMIC_RELEASE);
     mm_unlock(&lock, flags);
     return true;
@@ -205,7 +202,7 @@ void *mm_linear_alloc(size_t size, size_t align, bool may_grow)
 /* Address space that is ours and not handed out. */
 static size_t room(void)
 {
-    size_t bytes = blocks == NULL ? 0 : last - next;
+    size_t bytes = last - next; /* both are 0 before the first block */
     for (unsigned i = 0; i < spare_count; i++) {
         bytes += spares[i].size;
     }
