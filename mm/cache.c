@@ -370,8 +370,7 @@ int mm_cache_verify_span(const struct mm_span *span)
 /* Is the span what a list of this class and place may hold? */
 static bool belongs(const struct mm_span *span, enum mm_place place, unsigned class)
 {
-    return mm_linear_contains(span, sizeof *span) && mm_span_state(span) == MM_SPAN_SMALL &&
-           span->class == class && span->place == place && mm_span_of(span->base) == span;
+    return mm_span_is(span, MM_SPAN_SMALL) && span->class == class && span->place == place;
 }
 
 int mm_cache_verify_list(const struct mm_span *head, const struct mm_span *tail, enum mm_place place,

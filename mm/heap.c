@@ -418,9 +418,10 @@ void mm_heap_unreserve(void)
     mm_linear_release();
 }
 
-/* What one chunk's maps and page map say about its pages, against each other. */
+/* What the maps of all chunks say about their pages. */
 struct recount {
-    size_t owned, taken, released, kept, faults;
+    size_t owned, taken, released, kept;
+    int faults;
 };
 
 /* What is wrong with an owned page and the span that the page map names for it; NULL = nothing. */
@@ -442,80 +443,60 @@ static const char *page_fault(uintptr_t at, bool taken, bool released, const str
     return live && released && !mm_mode.demand ? "page of a span is released" : NULL;
 }
 
-static void recount_chunk(const struct mm_chunk *chunk, uintptr_t base, struct recount *sum)
+/* Adds a page up; its maps, its span and the page tables behind it against each other. */
+static void recount_page(const struct mm_chunk *chunk, uintptr_t at, struct recount *sum)
 {
-    for (size_t page = 0; page < MM_CHUNK_PAGES; page++) {
-        uintptr_t at = base + (page << MM_PAGE_SHIFT);
-        bool owned = mm_bit_test(chunk->owned, page);
-        bool taken = owned && mm_bit_test(chunk->taken, page);
-        bool released = mm_bit_test(chunk->released, page);
-        const struct mm_span *span = mm_span_of(at);
-        const char *fault = page_fault(at, taken, released, span);
-        sum->owned += owned;
-        sum->taken += taken;
-        sum->released += released;
-        if (fault != NULL) {
-            sum->faults += (size_t)mm_fault_found(fault, at);
-        } else {
-            sum->kept += span != &mm_span_dummy && mm_span_state(span) == MM_SPAN_DEAD;
+    size_t page = mm_chunk_page(at);
+    bool owned = mm_bit_test(chunk->owned, page);
+    bool taken = owned && mm_bit_test(chunk->taken, page);
+    bool released = mm_bit_test(chunk->released, page);
+    const struct mm_span *span = mm_span_of(at);
+    const char *fault = page_fault(at, taken, released, span);
+    sum->owned += owned;
+    sum->taken += taken;
+    sum->released += released;
+    sum->kept += fault == NULL && span != &mm_span_dummy && mm_span_state(span) == MM_SPAN_DEAD;
+    for (size_t part = 0; owned && fault == NULL && part < SH_PAGE_SIZE; part += SH_ARCH_PAGE_SIZE) {
+        if (sh_arch_state(at + part) != (released ? SH_PREPARED : SH_READY)) {
+            fault = "page state";
+            at += part;
         }
     }
-}
-
-/* The page tables behind a chunk's pages. */
-static int states_verify(const struct mm_chunk *chunk, uintptr_t base)
-{
-    for (size_t page = 0; page < MM_CHUNK_PAGES; page++) {
-        if (!mm_bit_test(chunk->owned, page)) {
-            continue;
-        }
-        enum sh_state wanted = mm_bit_test(chunk->released, page) ? SH_PREPARED : SH_READY;
-        for (size_t part = 0; part < SH_PAGE_SIZE; part += SH_ARCH_PAGE_SIZE) {
-            uintptr_t at = base + (page << MM_PAGE_SHIFT) + part;
-            enum sh_state state = sh_arch_state(at);
-            if (state != wanted) {
-                return mm_fault_found("page state", at);
-            }
-        }
+    if (fault != NULL) {
+        sum->faults += mm_fault_found(fault, at);
     }
-    return 0;
 }
 
 static int kept_verify(void)
 {
     size_t pages = 0;
     int faults = 0;
-    for (unsigned i = 0; i < KEPT_STEPS * KEPT_EACH; i++) {
-        const struct mm_span *span = kept[i / KEPT_EACH][i % KEPT_EACH];
-        if (kept_count[i / KEPT_EACH] > KEPT_EACH) {
-            return faults + mm_fault_found("kept runs: too many in step", i / KEPT_EACH);
+    for (unsigned step = 0; step < KEPT_STEPS; step++) {
+        if (kept_count[step] > KEPT_EACH) {
+            return faults + mm_fault_found("kept runs: too many in step", step);
         }
-        if (i % KEPT_EACH >= kept_count[i / KEPT_EACH]) {
-            continue;
+        for (unsigned i = 0; i < kept_count[step]; i++) {
+            const struct mm_span *span = kept[step][i];
+            if (!mm_span_is(span, MM_SPAN_DEAD) || kept_step(span->page_count) != step) {
+                faults += mm_fault_found("kept run", step * KEPT_EACH + i);
+                continue;
+            }
+            pages += span->page_count;
         }
-        if (!mm_linear_contains(span, sizeof *span) || mm_span_state(span) != MM_SPAN_DEAD ||
-            mm_span_of(span->base) != span || kept_step(span->page_count) != i / KEPT_EACH) {
-            faults += mm_fault_found("kept run", i);
-            continue;
-        }
-        pages += span->page_count;
     }
     return faults + mm_verify_equal("pages in kept runs", pages, mm_heap_counts.kept);
 }
 
 int mm_heap_verify(void)
 {
-    struct recount sum = { 0 };
-    int faults = kept_verify();
+    struct recount sum = { .faults = kept_verify() };
     for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
-        for (size_t i = 0; i < MM_ARENA_CHUNKS; i++) {
-            uintptr_t base = arena->base + (i << MM_CHUNK_SHIFT);
-            recount_chunk(&arena->chunks[i], base, &sum);
-            faults += states_verify(&arena->chunks[i], base);
+        for (size_t i = 0; i < MM_ARENA_PAGES; i++) {
+            uintptr_t at = arena->base + (i << MM_PAGE_SHIFT);
+            recount_page(mm_chunk_of(at), at, &sum);
         }
     }
-    faults += (int)sum.faults;
-    faults += mm_verify_equal("pages", sum.owned, mm_heap_counts.owned);
+    int faults = sum.faults + mm_verify_equal("pages", sum.owned, mm_heap_counts.owned);
     faults += mm_verify_equal("pages released", sum.released, mm_heap_counts.released);
     faults += mm_verify_equal("pages in spans", sum.taken, mm_heap_counts.spans);
     faults += mm_verify_equal("pages of dead spans", sum.kept, mm_heap_counts.kept);

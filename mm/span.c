@@ -116,6 +116,12 @@ void mm_span_close(struct mm_span *span)
     mm_span_enter(&mm_span_dummy, span->base, span->page_count);
 }
 
+bool mm_span_is(const struct mm_span *span, enum mm_span_state state)
+{
+    return mm_linear_contains(span, sizeof *span) && mm_span_state(span) == state &&
+           mm_span_of(span->base) == span;
+}
+
 uint32_t mm_span_live(const struct mm_span *span)
 {
     size_t free = 0;

@@ -122,6 +122,10 @@ void mm_span_set_state(struct mm_span *span, enum mm_span_state state);
 /* The page map of [base, base + count pages) := span. */
 void mm_span_enter(struct mm_span *span, uintptr_t base, size_t page_count);
 
+/* Is this a descriptor of a span in this state, with the page map naming it?  Any bit pattern; for
+ * sh_verify. */
+bool mm_span_is(const struct mm_span *span, enum mm_span_state state);
+
 /* Live slots, counted. */
 uint32_t mm_span_live(const struct mm_span *span);
 
