@@ -63,6 +63,6 @@ void mm_central_reset(void)
 {
     for (unsigned class = 0; class < MM_CLASSES; class++) {
         central[class].head = central[class].tail = NULL;
-        central[class].lock.taken = 0;
+        mm_lock_reset(&central[class].lock);
     }
 }

@@ -264,9 +264,9 @@ int mm_grow_verify(void)
 void mm_grow_reset(void)
 {
     growing = false;
-    lock.taken = 0;
+    mm_lock_reset(&lock);
     room_lacked = 0;
     ranges = NULL;
-    range_records = (struct mm_fixed){ .size = sizeof(struct range) };
+    range_records.first = NULL;
     current.base = current.size = 0;
 }

@@ -507,7 +507,7 @@ int mm_heap_verify(void)
 void mm_heap_reset(void)
 {
     mm_heap_counts = (struct mm_heap_counts){ 0 };
-    mm_heap_lock.taken = 0;
+    mm_lock_reset(&mm_heap_lock);
     for (unsigned step = 0; step < KEPT_STEPS; step++) {
         kept_count[step] = 0;
     }

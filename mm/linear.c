@@ -266,23 +266,11 @@ void *mm_fixed_obtain(struct mm_fixed *list, bool may_grow)
 {
     arch_flags flags = mm_lock(&lock);
     void **record = list->first;
-    list->out++;
     if (record != NULL) {
         list->first = *record;
     }
     mm_unlock(&lock, flags);
-    if (record != NULL) {
-        return record;
-    }
-    record = mm_linear_alloc(list->size, 8, may_grow);
-    flags = mm_lock(&lock);
-    if (record == NULL) {
-        list->out--;
-    } else {
-        list->made++;
-    }
-    mm_unlock(&lock, flags);
-    return record;
+    return record != NULL ? record : mm_linear_alloc(list->size, 8, may_grow);
 }
 
 void mm_fixed_recycle(struct mm_fixed *list, void *record)
@@ -290,7 +278,6 @@ void mm_fixed_recycle(struct mm_fixed *list, void *record)
     arch_flags flags = mm_lock(&lock);
     *(void **)record = list->first;
     list->first = record;
-    list->out--;
     mm_unlock(&lock, flags);
 }
 
@@ -334,7 +321,7 @@ void mm_linear_reset(void)
     next = committed = last = 0;
     total_committed = 0;
     growing = false;
-    lock.taken = 0;
+    mm_lock_reset(&lock);
     refusals = 0;
     spare_count = 0;
 }

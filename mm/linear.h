@@ -32,8 +32,6 @@ size_t mm_linear_bytes(void);
 struct mm_fixed {
     void **first; /* linked through their first word */
     size_t size;
-    size_t out;   /* records in use */
-    size_t made;
 };
 /* Both under the heap lock for the list; obtain takes it itself. */
 void *mm_fixed_obtain(struct mm_fixed *list, bool may_grow);

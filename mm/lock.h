@@ -59,4 +59,12 @@ static inline void mm_unlock(struct mm_lock *lock, arch_flags flags)
     arch_irq_restore(flags);
 }
 
+/* Free, whoever held it: of a heap that is started anew. */
+static inline void mm_lock_reset(struct mm_lock *lock)
+{
+    if (SH_MAX_CPUS > 1) {
+        lock->taken = 0;
+    }
+}
+
 #endif

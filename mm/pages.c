@@ -480,5 +480,5 @@ int mm_pages_verify(void)
 void mm_pages_reset(void)
 {
     root = (struct node){ 0 };
-    nodes = (struct mm_fixed){ .size = sizeof(struct node) };
+    nodes.first = NULL;
 }

@@ -239,7 +239,6 @@ int mm_span_verify(struct mm_span *span)
 
 void mm_span_reset(void)
 {
-    few = (struct mm_fixed){ .size = MM_SPAN_SIZE(MM_SPAN_WORDS_FEW) };
-    many = (struct mm_fixed){ .size = MM_SPAN_SIZE(MM_SPAN_WORDS_MANY) };
+    few.first = many.first = NULL;
     mm_span_dummy = (struct mm_span){ 0 };
 }
