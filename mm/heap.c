@@ -38,16 +38,18 @@ struct mm_lock mm_heap_lock = MM_LOCK_INIT(MM_RANK_HEAP);
 void (*mm_heap_released_probe)(uintptr_t base, size_t count);
 
 /* A stack a step. */
-static struct mm_span *kept[KEPT_STEPS][KEPT_EACH];
-static uint8_t kept_count[KEPT_STEPS];
+static struct kept {
+    struct mm_span *run[KEPT_EACH];
+    size_t count;
+} kept[KEPT_STEPS];
 
 /* A kept run of a step that has `pages`. */
-static struct mm_span *kept_take(unsigned step, size_t pages)
+static struct mm_span *kept_take(struct kept *step, size_t pages)
 {
-    for (unsigned i = 0; i < kept_count[step]; i++) {
-        struct mm_span *span = kept[step][i];
+    for (size_t i = 0; i < step->count; i++) {
+        struct mm_span *span = step->run[i];
         if (span->page_count >= pages) {
-            kept[step][i] = kept[step][--kept_count[step]];
+            step->run[i] = step->run[--step->count];
             mm_heap_counts.kept -= span->page_count;
             return span;
         }
@@ -58,9 +60,9 @@ static struct mm_span *kept_take(unsigned step, size_t pages)
 /* Takes a kept run, the largest first, back into the page allocator; false = there is none. */
 static bool flush_one_kept(void)
 {
-    for (unsigned step = KEPT_STEPS; step-- > 0;) {
+    for (size_t i = KEPT_STEPS; i-- > 0;) {
         arch_flags flags = mm_lock(&mm_heap_lock);
-        struct mm_span *span = kept_take(step, 1);
+        struct mm_span *span = kept_take(&kept[i], 1);
         mm_unlock(&mm_heap_lock, flags);
         if (span != NULL) {
             mm_heap_release(span);
@@ -271,10 +273,10 @@ struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind)
 }
 
 /* Four steps an octave: the two bits below the highest. */
-static unsigned kept_step(size_t pages)
+static struct kept *kept_step(size_t pages)
 {
     unsigned top = (unsigned)MM_WORD_BITS - 1 - arch_clz(pages);
-    return top < 2 ? (unsigned)pages : top * 4 + (unsigned)(pages >> (top - 2) & 3);
+    return &kept[top < 2 ? pages : top * 4 + (pages >> (top - 2) & 3)];
 }
 
 /* A kept run of at least `pages`, the smallest step first; in use when it returns. */
@@ -283,10 +285,10 @@ static struct mm_span *kept_get(size_t pages)
     if (pages > MM_RUN_CACHE_LIMIT >> MM_PAGE_SHIFT) {
         return NULL;
     }
-    unsigned step = kept_step(pages);
+    struct kept *step = kept_step(pages), *end = step + KEPT_LOOK;
     arch_flags flags = mm_lock(&mm_heap_lock);
     struct mm_span *span = NULL;
-    for (unsigned end = step + KEPT_LOOK; step < end && step < KEPT_STEPS && span == NULL; step++) {
+    for (; step < end && step < kept + KEPT_STEPS && span == NULL; step++) {
         span = kept_take(step, pages);
     }
     if (span != NULL) {
@@ -304,13 +306,13 @@ static bool kept_put(struct mm_span *span)
     if (pages > MM_RUN_CACHE_LIMIT >> MM_PAGE_SHIFT) {
         return false;
     }
-    unsigned step = kept_step(pages);
+    struct kept *step = kept_step(pages);
     arch_flags flags = mm_lock(&mm_heap_lock);
     size_t share = mm_heap_counts.spans >> MM_RUN_CACHE_SHARE;
-    bool ok = kept_count[step] < KEPT_EACH &&
+    bool ok = step->count < KEPT_EACH &&
               mm_heap_counts.kept + pages <= (share > MM_RUN_CACHE_LEAST ? share : MM_RUN_CACHE_LEAST);
     if (ok) {
-        kept[step][kept_count[step]++] = span;
+        step->run[step->count++] = span;
         mm_heap_counts.kept += pages;
     }
     mm_unlock(&mm_heap_lock, flags);
@@ -362,13 +364,13 @@ void mm_heap_flush_kept(void)
     }
 }
 
-/* Committed bytes in no span. */
-static size_t idle_bytes(void)
+/* Committed pages in no span. */
+static size_t idle_pages(void)
 {
     arch_flags flags = mm_lock(&mm_heap_lock);
     size_t idle = mm_pages_count_idle();
     mm_unlock(&mm_heap_lock, flags);
-    return idle << MM_PAGE_SHIFT;
+    return idle;
 }
 
 /* One idle run, taken while the port works on it.  Returns the pages given back. */
@@ -398,16 +400,15 @@ static size_t scavenge_run(uintptr_t *below, size_t most)
 
 size_t mm_heap_scavenge(size_t keep)
 {
-    size_t idle = idle_bytes() >> MM_PAGE_SHIFT, done = 0;
-    size_t keep_pages = keep >> MM_PAGE_SHIFT;
+    size_t idle = idle_pages(), keep_pages = keep >> MM_PAGE_SHIFT, done = 0;
     uintptr_t below = UINTPTR_MAX;
-    while (idle - done > keep_pages) {
-        size_t most = mm_align_up(idle - done - keep_pages, MM_GRANULE_PAGES);
+    while (idle > keep_pages + done) {
+        size_t most = mm_align_up(idle - keep_pages - done, MM_GRANULE_PAGES);
         size_t committed = scavenge_run(&below, most);
         if (committed == 0) {
             break;
         }
-        done = done + committed > idle ? idle : done + committed;
+        done += committed;
     }
     return done << MM_PAGE_SHIFT;
 }
@@ -471,14 +472,14 @@ static int kept_verify(void)
 {
     size_t pages = 0;
     int faults = 0;
-    for (unsigned step = 0; step < KEPT_STEPS; step++) {
-        if (kept_count[step] > KEPT_EACH) {
-            return faults + mm_fault_found("kept runs: too many in step", step);
+    for (const struct kept *step = kept; step < kept + KEPT_STEPS; step++) {
+        if (step->count > KEPT_EACH) {
+            return faults + mm_fault_found("kept runs: too many in step", (size_t)(step - kept));
         }
-        for (unsigned i = 0; i < kept_count[step]; i++) {
-            const struct mm_span *span = kept[step][i];
+        for (size_t i = 0; i < step->count; i++) {
+            const struct mm_span *span = step->run[i];
             if (!mm_span_is(span, MM_SPAN_DEAD) || kept_step(span->page_count) != step) {
-                faults += mm_fault_found("kept run", step * KEPT_EACH + i);
+                faults += mm_fault_found("kept run", (uintptr_t)span);
                 continue;
             }
             pages += span->page_count;
@@ -508,8 +509,8 @@ void mm_heap_reset(void)
 {
     mm_heap_counts = (struct mm_heap_counts){ 0 };
     mm_lock_reset(&mm_heap_lock);
-    for (unsigned step = 0; step < KEPT_STEPS; step++) {
-        kept_count[step] = 0;
+    for (size_t step = 0; step < KEPT_STEPS; step++) {
+        kept[step].count = 0;
     }
     mm_heap_released_probe = NULL;
 }
