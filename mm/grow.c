@@ -161,12 +161,12 @@ static bool adopt(uintptr_t base, size_t size)
     return true;
 }
 
-/* More address space behind the remainder, at least what it lacks of `need`. */
-static bool extend(size_t need)
+/* Makes at least `ask` bytes at the remainder's end part of it, or `need` bytes elsewhere the remainder. */
+static bool reserve_more(size_t ask, size_t need, size_t align)
 {
     size_t size;
     uintptr_t end = current.base + current.size;
-    uintptr_t base = end == 0 ? 0 : reserve_range(end, need - current.size, SH_GRANULE_SIZE, &size);
+    uintptr_t base = reserve_range(end, ask, align, &size);
     if (base == 0) {
         return false;
     }
@@ -177,19 +177,10 @@ static bool extend(size_t need)
     return false;
 }
 
-/* A remainder that holds `need` bytes, wherever it lies. */
-static bool reserve_more(size_t need)
+/* What the remainder lacks of `need` bytes, behind it. */
+static bool extend(size_t need)
 {
-    size_t size;
-    uintptr_t base = reserve_range(current.base + current.size, need, MM_CHUNK_SIZE, &size);
-    if (base == 0) {
-        return false;
-    }
-    if (adopt(base, size)) {
-        return true;
-    }
-    mm_port_release(base, size);
-    return false;
+    return current.base + current.size != 0 && reserve_more(need - current.size, need, SH_GRANULE_SIZE);
 }
 
 /* What `need` bytes lack, given the free pages that end where the remainder begins. */
@@ -207,7 +198,7 @@ static bool grow_once(size_t need)
     if (current.size >= rest || extend(rest)) {
         return publish_chunks(rest);
     }
-    return reserve_more(need) && publish_chunks(need);
+    return reserve_more(need, need, MM_CHUNK_SIZE) && publish_chunks(need);
 }
 
 static bool grow(size_t need)
