@@ -19,6 +19,7 @@ struct mm_chunk {
     uintptr_t taken[MM_CHUNK_PAGES / MM_WORD_BITS];    /* allocated; every page that is not ours too */
     uintptr_t released[MM_CHUNK_PAGES / MM_WORD_BITS]; /* Prepared: no frame behind it */
     uintptr_t busy[MM_CHUNK_PAGES / MM_WORD_BITS];     /* its granule is being committed, unlocked */
+    uintptr_t filled[MM_CHUNK_PAGES / MM_WORD_BITS];   /* free, has a frame that holds the fill: guard.c */
 };
 
 struct mm_arena {

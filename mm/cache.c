@@ -173,6 +173,7 @@ void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span)
     struct mm_entry *entry = entry_of(cpu, span);
     if (entry->span == NULL) {
         make_current(cpu, entry, span);
+        mm_cache_conceal(entry);
         return;
     }
     /* A handler was faster: this one is not needed. */
@@ -396,9 +397,10 @@ static int current_verify(const struct mm_entry *entry, unsigned class)
     }
     listed++;
     size_t word = (size_t)(entry->word - span->free);
-    return belongs(span, MM_PLACE_CURRENT, class) && word < mm_span_words(span) &&
-                   entry->size == span->size &&
-                   entry->base == span->base + word * MM_WORD_BITS * entry->size
+    bool placed = mm_mode.guarded ? entry->word == &mm_zero_word
+                                  : word < mm_span_words(span) &&
+                                        entry->base == span->base + word * MM_WORD_BITS * entry->size;
+    return belongs(span, MM_PLACE_CURRENT, class) && placed && entry->size == span->size
                ? 0
                : mm_fault_found("entry: class", class);
 }

@@ -29,13 +29,6 @@ struct mm_cpu {
     uint64_t large_frees;
 };
 
-/* How the heap was started. */
-struct mm_mode {
-    bool started;
-    bool zero;
-    bool demand;
-};
-extern struct mm_mode mm_mode;
 extern unsigned mm_cpus;
 
 extern struct mm_cpu mm_cpu[SH_MAX_CPUS];
@@ -73,6 +66,22 @@ static inline void mm_cpu_leave(struct mm_cpu *cpu, arch_flags flags)
     }
     (void)cpu;
     arch_irq_restore(flags);
+}
+
+/* In a guarded heap an entry's word is hidden from the fast path, which then always misses; who is to
+ * take from it reveals it first.  Interrupts stay masked from one to the other. */
+static inline void mm_cache_reveal(struct mm_entry *entry)
+{
+    if (mm_mode.guarded && entry->span != NULL) {
+        entry->word = &entry->span->free[0];
+    }
+}
+
+static inline void mm_cache_conceal(struct mm_entry *entry)
+{
+    if (mm_mode.guarded) {
+        entry->word = &mm_zero_word;
+    }
 }
 
 /* Takes a slot of the entry's current word; NULL if that is empty. */

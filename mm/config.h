@@ -76,6 +76,18 @@
 #define MM_RUN_CACHE_LEAST 64
 #endif
 
+/* Tier 3, unless sh_config says otherwise: one object in so many between guard pages, and the bytes of
+ * freed objects that are held back.  The pool has at most so many object pages. */
+#ifndef MM_SAMPLE_DEFAULT
+#define MM_SAMPLE_DEFAULT 64
+#endif
+#ifndef MM_QUARANTINE_DEFAULT
+#define MM_QUARANTINE_DEFAULT ((size_t)64 << 10)
+#endif
+#ifndef MM_GUARD_POOL
+#define MM_GUARD_POOL 32
+#endif
+
 /* How deep below the library's own frame a hook may call back and still be recognised as nested.  Less
  * than a kernel thread's stack, so that a thread whose stack lies below is not taken for a hook. */
 #ifndef MM_HOOK_STACK

@@ -19,11 +19,15 @@
 #include "mm/budget.h"
 #include "mm/cache.h"
 #include "mm/context.h"
+#include "mm/fence.h"
 #include "mm/grow.h"
+#include "mm/guard.h"
 #include "mm/linear.h"
 #include "mm/lock.h"
+#include "mm/memory.h"
 #include "mm/pages.h"
 #include "mm/port.h"
+#include "mm/quarantine.h"
 #include "mm/report.h"
 
 #define KEPT_OCTAVES 10 /* runs of 1 … 1023 pages */
@@ -86,6 +90,9 @@ static bool relieve(size_t bytes, bool *asked)
         return false;
     }
     while (recover()) {
+    }
+    if (mm_mode.guarded && mm_quarantine_flush()) {
+        return true;
     }
     if (mm_heap_scavenge(0) != 0) {
         return true;
@@ -169,6 +176,15 @@ bool mm_heap_commit(uintptr_t base, size_t count)
     return true;
 }
 
+/* Pages of a run of the caller's that have no frame. */
+static size_t released_in(uintptr_t base, size_t count)
+{
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    size_t released = mm_pages_released(base, count);
+    mm_unlock(&mm_heap_lock, flags);
+    return released;
+}
+
 /* A free run, from what is there or from growth. */
 static uintptr_t take_run(size_t count, size_t align, size_t *released)
 {
@@ -202,11 +218,8 @@ static void return_run(uintptr_t base, size_t count)
     mm_unlock(&mm_heap_lock, flags);
 }
 
-uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool *fresh)
+static uintptr_t alloc_run(size_t count, size_t align, enum mm_commit commit, bool *fresh)
 {
-    if (count == 0 || count > SIZE_MAX >> (MM_PAGE_SHIFT + 1)) {
-        return 0;
-    }
     size_t released = 0;
     uintptr_t base = take_run(count, align, &released);
     if (base == 0) {
@@ -221,8 +234,31 @@ uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool 
     return base;
 }
 
+uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool *fresh)
+{
+    if (count == 0 || count > SIZE_MAX >> (MM_PAGE_SHIFT + 1)) {
+        return 0;
+    }
+    struct mm_dirt dirt;
+    uintptr_t base;
+    while ((base = alloc_run(count, align, commit, fresh)) != 0 && mm_mode.tier != 0 &&
+           !mm_guard_run_taken(base, count, &dirt)) {
+        return_run(base, count);
+        mm_guard_run_dirty(&dirt);
+    }
+    return base;
+}
+
+void mm_heap_return(uintptr_t base, size_t count)
+{
+    return_run(base, count);
+}
+
 void mm_heap_free(uintptr_t base, size_t count)
 {
+    if (mm_mode.tier != 0) {
+        mm_guard_run_freed(base, count);
+    }
     return_run(base, count);
     if (mm_heap_released_probe != NULL) {
         mm_heap_released_probe(base, count);
@@ -245,7 +281,42 @@ bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit c
     return ok;
 }
 
-static struct mm_span *descriptor(uint32_t slots)
+void mm_heap_decommit(uintptr_t base, size_t count)
+{
+    size_t committed = count - released_in(base, count);
+    if (committed == 0) {
+        return;
+    }
+    mm_port_decommit(base, count << MM_PAGE_SHIFT);
+    mm_budget_give(committed << MM_PAGE_SHIFT);
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    mm_pages_set_released(base, count, true);
+    mm_heap_counts.released += committed;
+    mm_unlock(&mm_heap_lock, flags);
+}
+
+void mm_heap_fault(uintptr_t base, size_t count)
+{
+    size_t released = released_in(base, count);
+    mm_port_fault(base, count << MM_PAGE_SHIFT);
+    mm_budget_give((count - released) << MM_PAGE_SHIFT);
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    mm_pages_disown(base, count);
+    mm_heap_counts.owned -= count;
+    mm_heap_counts.released -= released;
+    mm_heap_counts.spans -= count;
+    mm_heap_counts.faulted += count;
+    mm_unlock(&mm_heap_lock, flags);
+}
+
+void mm_heap_count_kept(const struct mm_span *span, bool kept_now)
+{
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    mm_heap_counts.kept += kept_now ? span->page_count : -(size_t)span->page_count;
+    mm_unlock(&mm_heap_lock, flags);
+}
+
+struct mm_span *mm_heap_descriptor(uint32_t slots)
 {
     bool asked = false;
     struct mm_span *span = mm_span_obtain(slots, mm_may_grow());
@@ -255,7 +326,7 @@ static struct mm_span *descriptor(uint32_t slots)
 struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind)
 {
     const struct mm_class *info = &mm_class[class];
-    struct mm_span *span = descriptor(info->slots);
+    struct mm_span *span = mm_heap_descriptor(info->slots);
     if (span == NULL) {
         return NULL;
     }
@@ -267,6 +338,9 @@ struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind)
     if (base == 0) {
         mm_span_recycle(span);
         return NULL;
+    }
+    if (mm_mode.tier != 0) {
+        mm_guard_fill(base, info->pages);
     }
     mm_span_open_small(span, base, class, kind);
     return span;
@@ -321,12 +395,12 @@ static bool kept_put(struct mm_span *span)
 
 struct mm_span *mm_heap_span_large(size_t page_count, size_t align, enum mm_span_state state)
 {
-    bool kept_run = state == MM_SPAN_LARGE && align == 1 && !mm_mode.demand;
+    bool kept_run = state == MM_SPAN_LARGE && align == 1 && !mm_mode.demand && !mm_mode.guarded;
     struct mm_span *span = kept_run ? kept_get(page_count) : NULL;
     if (span != NULL) {
         return span;
     }
-    span = descriptor(1);
+    span = mm_heap_descriptor(1);
     if (span == NULL) {
         return NULL;
     }
@@ -353,7 +427,7 @@ void mm_heap_release(struct mm_span *span)
 
 void mm_heap_retire(struct mm_span *span)
 {
-    if (mm_mode.demand || !kept_put(span)) {
+    if (mm_mode.demand || mm_mode.guarded || !kept_put(span)) {
         mm_heap_release(span);
     }
 }
@@ -391,6 +465,7 @@ static size_t scavenge_run(uintptr_t *below, size_t most)
     mm_budget_give(committed << MM_PAGE_SHIFT);
     flags = mm_lock(&mm_heap_lock);
     mm_pages_set_released(base, count, true);
+    mm_pages_set_filled(base, count, false);
     mm_heap_counts.released += committed;
     mm_pages_free(base, count);
     mm_unlock(&mm_heap_lock, flags);
@@ -431,6 +506,9 @@ static const char *page_fault(uintptr_t at, bool taken, bool released, const str
     if (span == &mm_span_dummy) {
         return taken ? "taken page in no span" : NULL;
     }
+    if ((span->flags & MM_SPAN_FAULTED) != 0 && mm_linear_contains(span, sizeof *span)) {
+        return sh_arch_state(at) == SH_FAULT ? NULL : "page of a faulted object";
+    }
     if (!taken || !mm_arena_in_bounds(at)) {
         return "free page in the page map";
     }
@@ -456,7 +534,7 @@ static void recount_page(const struct mm_chunk *chunk, uintptr_t at, struct reco
     sum->owned += owned;
     sum->taken += taken;
     sum->released += released;
-    sum->kept += fault == NULL && span != &mm_span_dummy && mm_span_state(span) == MM_SPAN_DEAD;
+    sum->kept += owned && fault == NULL && span != &mm_span_dummy && mm_span_state(span) == MM_SPAN_DEAD;
     for (size_t part = 0; owned && fault == NULL && part < SH_PAGE_SIZE; part += SH_ARCH_PAGE_SIZE) {
         if (sh_arch_state(at + part) != (released ? SH_PREPARED : SH_READY)) {
             fault = "page state";
@@ -485,6 +563,7 @@ static int kept_verify(void)
             pages += span->page_count;
         }
     }
+    pages += mm_quarantine_pages() + mm_fence_dead_pages();
     return faults + mm_verify_equal("pages in kept runs", pages, mm_heap_counts.kept);
 }
 

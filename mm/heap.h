@@ -11,7 +11,7 @@ struct mm_heap_counts {
     size_t owned;         /* given to the page allocator, less faulted */
     size_t released;      /* of those, without a frame */
     size_t spans;         /* in spans of any state and in kept runs */
-    size_t kept;          /* in kept runs */
+    size_t kept;          /* of those, in dead spans: kept runs, quarantine, guard pool */
     size_t faulted;
 };
 extern struct mm_heap_counts mm_heap_counts;
@@ -26,14 +26,27 @@ enum mm_commit {
  * `fresh`: every page of it reads as zero.  No lock held. */
 uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool *fresh);
 
-/* Gives a run back that is in no span any more. */
+/* Gives a run back that is in no span any more; in tier 1 and above its memory is filled. */
 void mm_heap_free(uintptr_t base, size_t count);
+/* As free, for a run that was never used. */
+void mm_heap_return(uintptr_t base, size_t count);
 
-/* Takes the `extra` pages behind a run, if they are free. */
+/* Takes the `extra` pages behind a run, if they are free.  Not in a guarded heap: they may be filled. */
 bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit commit);
 
 /* Commits the granules under a run that the caller owns.  false = no frames. */
 bool mm_heap_commit(uintptr_t base, size_t count);
+
+/* Ready → Prepared, for whole granules that the caller owns. */
+void mm_heap_decommit(uintptr_t base, size_t count);
+/* Poisons whole granules that the caller owns: they are nobody's from here on. */
+void mm_heap_fault(uintptr_t base, size_t count);
+
+/* A descriptor, with idle frames given up for it if need be; NULL = metadata ran out. */
+struct mm_span *mm_heap_descriptor(uint32_t slots);
+
+/* A dead span that keeps its pages is counted, or is no more: kept runs, quarantine, guard pool. */
+void mm_heap_count_kept(const struct mm_span *span, bool kept_now);
 
 /* A small span: descriptor, run, bits, page map; in use when it returns.  NULL = exhausted. */
 struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind);

@@ -5,23 +5,43 @@
 #include "mm/cache.h"
 #include "mm/central.h"
 #include "mm/context.h"
+#include "mm/fence.h"
 #include "mm/grow.h"
+#include "mm/guard.h"
 #include "mm/heap.h"
 #include "mm/linear.h"
 #include "mm/lock.h"
 #include "mm/memory.h"
 #include "mm/pages.h"
 #include "mm/port.h"
+#include "mm/quarantine.h"
 #include "mm/report.h"
 
 /* What this build cannot honour. */
 static int config_check(const struct sh_config *config)
 {
-    if (config->cpus > 1 || config->tier != 0 || config->guard_sample != 0 || config->quarantine != 0 ||
-        config->interrupt_reserve != 0) {
+    if (config->cpus > 1 || config->tier > 4 || config->interrupt_reserve != 0) {
         return SH_E_CONFIG;
     }
     return SH_OK;
+}
+
+static void mode_set(const struct sh_config *config)
+{
+    size_t quarantine = config->quarantine, sample = config->guard_sample;
+    if (config->tier >= 3) {
+        quarantine = quarantine != 0 || config->tier == 4 ? quarantine : MM_QUARANTINE_DEFAULT;
+        sample = sample != 0 ? sample : MM_SAMPLE_DEFAULT;
+    }
+    mm_mode.zero = config->zero;
+    mm_mode.demand = config->demand;
+    mm_mode.tier = (uint8_t)config->tier;
+    mm_mode.guarded = config->tier != 0 || quarantine != 0;
+    mm_mode.sampling = sample != 0 && !mm_mode.guarded;
+    mm_mode.careful = mm_mode.guarded || mm_mode.sampling || mm_hooks.context != NULL;
+    mm_span_start();
+    mm_fence_start(sample);
+    mm_quarantine_start(quarantine);
 }
 
 int sh_init(const struct sh_config *given)
@@ -51,8 +71,7 @@ int sh_init(const struct sh_config *given)
             return result;
         }
     }
-    mm_mode.zero = config.zero;
-    mm_mode.demand = config.demand;
+    mode_set(&config);
     mm_cpus = config.cpus == 0 ? 1 : config.cpus;
     mm_budget_set_limit(config.limit);
     __atomic_store_n(&mm_mode.started, true, __ATOMIC_RELEASE);
@@ -75,7 +94,7 @@ int sh_shutdown(void)
     } else {
         mm_heap_unreserve();
     }
-    mm_mode = (struct mm_mode){ false, false, false };
+    mm_mode = (struct mm_mode){ .started = false };
     mm_cpus = 1;
     mm_arena_reset();
     mm_cache_reset();
@@ -84,6 +103,9 @@ int sh_shutdown(void)
     mm_grow_reset();
     mm_pages_reset();
     mm_span_reset();
+    mm_guard_reset();
+    mm_fence_reset();
+    mm_quarantine_reset();
     mm_linear_reset();
     mm_budget_reset();
     mm_report_reset();
@@ -111,7 +133,8 @@ int sh_verify(void)
     /* Later structures are reached through earlier ones: stop where the way is broken. */
     int (*const checks[])(void) = { mm_arena_verify, mm_linear_verify,  mm_pages_verify,
                                     mm_heap_verify,  spans_verify,      mm_cache_verify,
-                                    mm_central_verify, mm_cache_verify_listed, mm_grow_verify };
+                                    mm_central_verify, mm_cache_verify_listed, mm_grow_verify,
+                                    mm_fence_verify };
     mm_cache_verify_start();
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         int faults = checks[i]();

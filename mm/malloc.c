@@ -42,21 +42,30 @@
 #include "mm/budget.h"
 #include "mm/cache.h"
 #include "mm/context.h"
+#include "mm/fence.h"
+#include "mm/guard.h"
 #include "mm/heap.h"
 #include "mm/malloc.h"
+#include "mm/memory.h"
 #include "mm/misuse.h"
 #include "mm/report.h"
 
 
-/* A slot from what this CPU and central have. */
-static inline void *take_cached(unsigned class)
+/* A slot from what this CPU and central have.  `open`: the heap is not guarded. */
+static inline void *take_cached(unsigned class, bool open)
 {
     arch_flags flags = arch_irq_save();
     struct mm_cpu *cpu = mm_cpu_self();
     struct mm_entry *entry = &cpu->entry[class];
     void *p = NULL;
+    if (!open) {
+        mm_cache_reveal(entry);
+    }
     if (*entry->word != 0 || mm_cache_refill(cpu, class)) {
         p = mm_entry_take(entry);
+    }
+    if (!open) {
+        mm_cache_conceal(entry);
     }
     arch_irq_restore(flags);
     return p;
@@ -74,23 +83,18 @@ static MM_NOINLINE void *take_new(unsigned class)
         arch_flags flags = arch_irq_save();
         mm_cache_install(mm_cpu_self(), span);
         arch_irq_restore(flags);
-        p = take_cached(class);
+        p = take_cached(class, false);
     }
     return p;
 }
 
-static inline void *malloc_class(unsigned class)
-{
-    if (MM_UNLIKELY(mm_hooks.context != NULL) && mm_hooks.context() == SH_NMI) {
-        return NULL;
-    }
-    void *p = take_cached(class);
-    return MM_LIKELY(p != NULL) ? p : take_new(class);
-}
-
 void *mm_malloc_class(unsigned class)
 {
-    return malloc_class(class);
+    if (mm_mode.careful && mm_context() == SH_NMI) {
+        return NULL;
+    }
+    void *p = take_cached(class, false);
+    return p != NULL ? p : take_new(class);
 }
 
 void *mm_malloc_large(size_t size, size_t align)
@@ -108,12 +112,51 @@ static MM_NOINLINE void *malloc_large(size_t size)
     return mm_malloc_large(size, SH_PAGE_SIZE);
 }
 
-MM_NOINLINE void *mm_malloc_slow(size_t size)
+
+/* For heaps with more to do than to allocate. */
+static MM_NOINLINE void *malloc_careful(size_t size, uintptr_t site)
 {
-    if (size > MM_CLASS_LIMIT) {
-        return malloc_large(size);
+    if (mm_mode.guarded) {
+        return mm_guard_malloc(size, 1, site);
     }
-    return malloc_class(mm_class_of(size == 0 ? 1 : size));
+    if (mm_context() == SH_NMI) {
+        return NULL;
+    }
+    void *p = mm_mode.sampling ? mm_guard_sample(size) : NULL;
+    if (p != NULL || size > MM_CLASS_LIMIT) {
+        return p != NULL ? p : malloc_large(size);
+    }
+    unsigned class = mm_class_of(size == 0 ? 1 : size);
+    p = mm_malloc_class(class);
+    if (mm_mode.sampling) {
+        /* What the fast path will take before it misses again. */
+        mm_fence_used(arch_popcount(*mm_cpu_self()->entry[class].word));
+    }
+    return p;
+}
+
+static inline void *malloc_class(size_t size, uintptr_t site, unsigned class)
+{
+    if (MM_UNLIKELY(mm_mode.careful)) {
+        return malloc_careful(size, site);
+    }
+    void *p = take_cached(class, true);
+    return MM_LIKELY(p != NULL) ? p : take_new(class);
+}
+
+/* Up to 1 KiB, but the entry's word was empty.  The class is looked up again: kept, it would cost the
+ * fast path a register. */
+static MM_NOINLINE void *malloc_missed(size_t size, uintptr_t site)
+{
+    return malloc_class(size, site, mm_class_by_8[(size - 1) >> 3]);
+}
+
+MM_NOINLINE void *mm_malloc_slow(size_t size, uintptr_t site)
+{
+    if (size <= MM_CLASS_LIMIT) {
+        return malloc_class(size, site, mm_class_of(size == 0 ? 1 : size));
+    }
+    return MM_UNLIKELY(mm_mode.careful) ? malloc_careful(size, site) : malloc_large(size);
 }
 
 void *sh_malloc(size_t size)
@@ -130,13 +173,31 @@ void *sh_malloc(size_t size)
             return p;
         }
         mm_cpu_leave(cpu, flags);
+        return malloc_missed(size, MM_CALLER());
     }
-    return mm_malloc_slow(size);
+    return mm_malloc_slow(size, MM_CALLER());
 }
 
 static bool small_take_back(const struct mm_span *span, uint32_t index)
 {
     return index < span->slots && !mm_span_is_free(span, index);
+}
+
+/* Sets a slot's bit; interrupts are masked. */
+static void slot_free(struct mm_span *span, uint32_t index)
+{
+    span->free[index / MM_WORD_BITS] |= (uintptr_t)1 << (index % MM_WORD_BITS);
+    if (--span->countdown == 0) {
+        mm_cache_event(span);
+    }
+}
+
+void mm_slot_release(struct mm_span *span, uint32_t index)
+{
+    arch_flags flags = arch_irq_save();
+    mm_span_set_held(span, index, false);
+    slot_free(span, index);
+    arch_irq_restore(flags);
 }
 
 /* A small free by hand: spans whose bound is 0, spans that no CPU owns. */
@@ -152,10 +213,19 @@ static bool free_small(struct mm_span *span, uintptr_t address)
     arch_flags flags = arch_irq_save();
     bool live = small_take_back(span, index);
     if (live) {
-        span->free[index / MM_WORD_BITS] |= (uintptr_t)1 << (index % MM_WORD_BITS);
-        if (--span->countdown == 0) {
-            mm_cache_event(span);
-        }
+        slot_free(span, index);
+    }
+    arch_irq_restore(flags);
+    return live;
+}
+
+bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted)
+{
+    arch_flags flags = arch_irq_save();
+    bool live = mm_span_state(span) == wanted;
+    if (live) {
+        mm_span_set_state(span, MM_SPAN_DEAD);
+        mm_cpu_self()->large_frees++;
     }
     arch_irq_restore(flags);
     return live;
@@ -170,25 +240,27 @@ static MM_NOINLINE bool free_run(struct mm_span *span, uintptr_t address, enum m
     if (mm_mode.zero) {
         mm_memory_zero(address, mm_span_bytes(span));
     }
-    arch_flags flags = arch_irq_save();
-    bool live = mm_span_state(span) == wanted;
-    if (live) {
-        mm_span_set_state(span, MM_SPAN_DEAD);
-        mm_cpu_self()->large_frees++;
-    }
-    arch_irq_restore(flags);
-    return live;
+    return mm_run_claim(span, wanted);
 }
 
-MM_NOINLINE void mm_free_slow(void *p, const char *caller)
+MM_NOINLINE void mm_free_slow(void *p, const char *caller, uintptr_t site)
 {
     uintptr_t address = (uintptr_t)p;
     if (p == NULL || mm_dead()) {
         return;
     }
+    if (mm_mode.guarded) {
+        if (!mm_guard_free(caller, address, site)) {
+            mm_misuse_pointer(caller, address);
+        }
+        return;
+    }
     struct mm_span *span = mm_span_of(address);
     enum mm_span_state state = mm_span_state(span);
     if (state == MM_SPAN_SMALL && free_small(span, address)) {
+        return;
+    }
+    if ((span->flags & MM_SPAN_FENCED) != 0 && address == span->base + span->inset && mm_fence_free(span)) {
         return;
     }
     if (state == MM_SPAN_LARGE && free_run(span, address, MM_SPAN_LARGE)) {
@@ -205,10 +277,10 @@ static MM_NOINLINE void free_event(struct mm_span *span, struct mm_cpu *cpu, arc
     mm_cpu_leave(cpu, flags);
 }
 
-/* Not static, and of the same type as sh_free: so the fast path leaves its argument where it came. */
-MM_NOINLINE void mm_free_other(void *p)
+/* Not static: so the fast path leaves its argument where it came. */
+MM_NOINLINE void mm_free_other(void *p, uintptr_t site)
 {
-    mm_free_slow(p, "sh_free");
+    mm_free_slow(p, "sh_free", site);
 }
 
 void sh_free(void *p)
@@ -229,7 +301,7 @@ void sh_free(void *p)
         return;
     }
     mm_cpu_leave(cpu, flags);
-    mm_free_other(p);
+    mm_free_other(p, MM_CALLER());
 }
 
 void *sh_calloc(size_t count, size_t size)
@@ -238,7 +310,7 @@ void *sh_calloc(size_t count, size_t size)
     if (__builtin_mul_overflow(count, size, &bytes)) {
         return NULL;
     }
-    void *p = sh_malloc(bytes);
+    void *p = mm_mode.guarded ? mm_guard_malloc(bytes, 1, MM_CALLER()) : sh_malloc(bytes);
     if (p != NULL && !(bytes > MM_CLASS_LIMIT && (mm_span_of((uintptr_t)p)->flags & MM_SPAN_FRESH) != 0)) {
         mm_memory_zero((uintptr_t)p, bytes);
     }
@@ -250,8 +322,13 @@ void *sh_alloc_pages(size_t count)
     if (count == 0 || !mm_mode.started || mm_dead() || mm_context() == SH_NMI) {
         return NULL;
     }
-    struct mm_span *span = mm_heap_span_large(count, 1, MM_SPAN_PAGES);
-    return span == NULL ? NULL : (void *)span->base;
+    struct mm_span *span = mm_mode.tier == 4 ? mm_fence_alloc_pages(count)
+                                             : mm_heap_span_large(count, 1, MM_SPAN_PAGES);
+    if (span == NULL) {
+        return NULL;
+    }
+    mm_guard_placed(span, 0, mm_span_bytes(span), MM_CALLER());
+    return (void *)span->base;
 }
 
 void sh_free_pages(void *p)
@@ -261,6 +338,9 @@ void sh_free_pages(void *p)
         return;
     }
     struct mm_span *span = mm_span_of(address);
+    if (mm_mode.guarded && mm_guard_free_pages(span, address, MM_CALLER())) {
+        return;
+    }
     if (free_run(span, address, MM_SPAN_PAGES)) {
         mm_heap_release(span);
         return;

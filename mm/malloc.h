@@ -1,10 +1,10 @@
 /*
- * What the front door's files share: allocation by class and by pages, and memory that may lack frames.
+ * What the front door's files share: allocation by class and by pages.
  */
 #ifndef MM_MALLOC_H
 #define MM_MALLOC_H
 
-#include "mm/config.h"
+#include "mm/span.h"
 
 /* A slot of a class; NULL = exhausted, or not now. */
 void *mm_malloc_class(unsigned class);
@@ -12,17 +12,23 @@ void *mm_malloc_class(unsigned class);
 /* Whole pages, aligned to `align` bytes (at least a heap page). */
 void *mm_malloc_large(size_t size, size_t align);
 
+/* Who called a public function: its return address. */
+#define MM_CALLER() ((uintptr_t)__builtin_return_address(0))
+
 /* sh_malloc and sh_free without their fast paths. */
-void *mm_malloc_slow(size_t size);
-void mm_free_other(void *p);
+void *mm_malloc_slow(size_t size, uintptr_t site);
+void mm_free_other(void *p, uintptr_t site);
 
 /* sh_free on behalf of `caller`, without the fast path. */
-void mm_free_slow(void *p, const char *caller);
+void mm_free_slow(void *p, const char *caller, uintptr_t site);
 
-/* Object memory is touched by these alone.  In demand mode a page may be Prepared: zeroing skips it
- * (it will read as zero), a copy skips it in the source and commits it in the target.  No lock. */
-void mm_memory_zero(uintptr_t base, size_t size);
-/* false = no frames for the target; nothing was copied. */
-bool mm_memory_copy(uintptr_t to, uintptr_t from, size_t size);
+/* A slot that is not live any more becomes free, and its span moves if it has to. */
+void mm_slot_release(struct mm_span *span, uint32_t index);
+
+/* A large span or a page run stops being alive, once; false = it was not in this state. */
+bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted);
+
+/* The smallest class that fits `size` and whose slots are all aligned; MM_CLASSES = none. */
+unsigned mm_class_aligned(size_t align, size_t size);
 
 #endif

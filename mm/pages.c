@@ -335,6 +335,17 @@ void mm_pages_set_busy(uintptr_t base, size_t count, bool busy)
     WALK(base, count, busy, busy ? SET : CLEAR);
 }
 
+void mm_pages_set_filled(uintptr_t base, size_t count, bool filled)
+{
+    WALK(base, count, filled, filled ? SET : CLEAR);
+}
+
+void mm_pages_disown(uintptr_t base, size_t count)
+{
+    WALK(base, count, owned, CLEAR);
+    WALK(base, count, released, CLEAR);
+}
+
 /* The bits of the granule at `page`, in one word of a map. */
 #define GRANULE_BITS (~(uintptr_t)0 >> (MM_WORD_BITS - MM_GRANULE_PAGES))
 static_assert(MM_GRANULE_PAGES <= MM_WORD_BITS, "a granule's bits lie in one word");

@@ -37,6 +37,12 @@ bool mm_pages_busy(uintptr_t base, size_t count);
 void mm_pages_set_released(uintptr_t base, size_t count, bool released);
 void mm_pages_set_busy(uintptr_t base, size_t count, bool busy);
 
+/* The `filled` bits: a guarded heap's. */
+void mm_pages_set_filled(uintptr_t base, size_t count, bool filled);
+
+/* Pages that are turned to Fault are nobody's from here on: taken, not owned. */
+void mm_pages_disown(uintptr_t base, size_t count);
+
 /* The highest run of whole granules below `below` (inclusive last byte) that are free and committed, at
  * most `most` pages, within one chunk.  0 = none. */
 size_t mm_pages_idle(uintptr_t last, size_t most, uintptr_t *base);

@@ -51,3 +51,11 @@ void mm_port_decommit(uintptr_t base, size_t size)
     sh_arch_decommit(base, size);
     mm_hook_leave(&mark);
 }
+
+void mm_port_fault(uintptr_t base, size_t size)
+{
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
+    sh_arch_fault(base, size);
+    mm_hook_leave(&mark);
+}

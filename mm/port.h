@@ -25,5 +25,6 @@ bool mm_port_map(uintptr_t base, size_t size);
 /* The caller has taken the frames from the budget. */
 bool mm_port_commit(uintptr_t base, size_t size);
 void mm_port_decommit(uintptr_t base, size_t size);
+void mm_port_fault(uintptr_t base, size_t size);
 
 #endif

@@ -1,11 +1,12 @@
 /*
- * Blocks with wishes: realloc, alignment, sized frees, and the one place that touches object memory.
+ * Blocks with wishes: realloc, alignment, sized frees.
  *
  * A span that ever held an over-aligned block, or one that shrank in place, is marked loose: the size
  * given at allocation no longer tells the class, so sh_free_sized checks the upper bound alone there.
  */
 #include "mm/cache.h"
 #include "mm/context.h"
+#include "mm/guard.h"
 #include "mm/heap.h"
 #include "mm/lock.h"
 #include "mm/malloc.h"
@@ -14,79 +15,15 @@
 #include "mm/pages.h"
 #include "mm/report.h"
 
-static bool has_frame(uintptr_t address)
-{
-    return !mm_bit_test(mm_chunk_of(address)->released, mm_chunk_page(address));
-}
-
-/* The bytes from `at` to the end of its page, at most `left`. */
-static size_t page_piece(uintptr_t at, size_t left)
-{
-    size_t piece = SH_PAGE_SIZE - (at & (SH_PAGE_SIZE - 1));
-    return piece < left ? piece : left;
-}
-
-void mm_memory_zero(uintptr_t base, size_t size)
-{
-    if (!mm_mode.demand) {
-        memset((void *)base, 0, size);
-        return;
-    }
-    for (size_t done = 0, piece; done < size; done += piece) {
-        piece = page_piece(base + done, size - done);
-        if (has_frame(base + done)) {
-            memset((void *)(base + done), 0, piece);
-        }
-    }
-}
-
-/* In demand mode the target gets frames where the source has them, before the first byte is copied. */
-static bool copy_prepare(uintptr_t to, uintptr_t from, size_t size)
-{
-    for (size_t done = 0, piece; done < size; done += piece) {
-        piece = page_piece(from + done, size - done);
-        if (!has_frame(from + done)) {
-            continue;
-        }
-        uintptr_t first = mm_align_down(to + done, SH_PAGE_SIZE);
-        size_t span = to + done + piece - first;
-        if (!mm_heap_commit(first, mm_pages_for(span))) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool mm_memory_copy(uintptr_t to, uintptr_t from, size_t size)
-{
-    if (!mm_mode.demand) {
-        memcpy((void *)to, (const void *)from, size);
-        return true;
-    }
-    if (!copy_prepare(to, from, size)) {
-        return false;
-    }
-    for (size_t done = 0, piece; done < size; done += piece) {
-        piece = page_piece(from + done, size - done);
-        if (has_frame(from + done)) {
-            memcpy((void *)(to + done), (const void *)(from + done), piece);
-        } else {
-            mm_memory_zero(to + done, piece);
-        }
-    }
-    return true;
-}
-
-static void mark_loose(struct mm_span *span)
-{
-    arch_flags flags = arch_irq_save();
-    span->flags |= MM_SPAN_LOOSE;
-    arch_irq_restore(flags);
-}
-
 static unsigned class_for(size_t size)
 {
     return mm_class_of(size == 0 ? 1 : size);
+}
+
+/* What is kept behind an object. */
+static size_t zone(void)
+{
+    return mm_mode.tier >= 2 ? MM_RED_ZONE : 0;
 }
 
 /* Is a block of this size at home where it is, or small enough a waste to stay? */
@@ -125,27 +62,32 @@ static bool grow_tail(struct mm_span *span, size_t pages)
     return true;
 }
 
-static void *move(const struct mm_view *view, size_t size)
+static void *move(const struct mm_view *view, size_t size, uintptr_t site)
 {
-    void *p = sh_malloc(size);
+    void *p = mm_mode.guarded ? mm_malloc_slow(size, site) : sh_malloc(size);
     if (p == NULL) {
         return NULL;
     }
+    void *gone = (void *)view->base;
     size_t keep = size < view->size ? size : view->size;
     if (!mm_memory_copy((uintptr_t)p, view->base, keep)) {
-        sh_free(p);
-        return NULL;
+        gone = p;
+        p = NULL;
     }
-    sh_free((void *)view->base);
+    if (mm_mode.guarded) {
+        mm_free_slow(gone, "sh_realloc", site);
+    } else {
+        sh_free(gone);
+    }
     return p;
 }
 
-static void *shrink(const struct mm_view *view, size_t size)
+static void *shrink(const struct mm_view *view, size_t size, uintptr_t site)
 {
     void *p = (void *)view->base;
     if (stays(view, size)) {
         if (view->state == MM_SPAN_SMALL && class_for(size) != view->span->class) {
-            mark_loose(view->span);
+            mm_span_mark_loose(view->span);
         }
         return p;
     }
@@ -153,18 +95,47 @@ static void *shrink(const struct mm_view *view, size_t size)
         cut_tail(view->span, mm_pages_for(size));
         return p;
     }
-    void *moved = move(view, size);
+    void *moved = move(view, size, site);
     if (moved == NULL) {
-        mark_loose(view->span);
+        mm_span_mark_loose(view->span);
         return p;
     }
     return moved;
 }
 
+static bool stays_guarded(const struct mm_view *view, size_t size)
+{
+    size_t room = size + zone();
+    if ((view->span->flags & MM_SPAN_FENCED) != 0 || room < size) {
+        return false;
+    }
+    if (view->state == MM_SPAN_SMALL) {
+        size_t slot = view->span->size;
+        return room <= slot && (class_for(room) == view->span->class || room > slot / 2);
+    }
+    return room > MM_CLASS_LIMIT && mm_pages_for(room) == view->span->page_count;
+}
+
+/* In a guarded heap, and of a fenced object: a block stays in its slot, or moves. */
+static void *resize_guarded(const struct mm_view *view, size_t size, uintptr_t site)
+{
+    void *p = (void *)view->base;
+    mm_guard_check_zone("sh_realloc", view);
+    if (!stays_guarded(view, size)) {
+        void *moved = move(view, size, site);
+        if (moved != NULL || size > view->size) {
+            return moved;
+        }
+    }
+    mm_span_mark_loose(view->span);
+    mm_guard_resized(view, size);
+    return p;
+}
+
 void *sh_realloc(void *p, size_t size)
 {
     if (p == NULL) {
-        return sh_malloc(size);
+        return mm_mode.guarded ? mm_malloc_slow(size, MM_CALLER()) : sh_malloc(size);
     }
     struct mm_view view;
     if (mm_dead()) {
@@ -175,18 +146,20 @@ void *sh_realloc(void *p, size_t size)
         mm_misuse_pointer("sh_realloc", (uintptr_t)p);
         return NULL;
     }
+    if (mm_mode.guarded || (view.span->flags & MM_SPAN_FENCED) != 0) {
+        return resize_guarded(&view, size, MM_CALLER());
+    }
     if (size <= view.size) {
-        return shrink(&view, size);
+        return shrink(&view, size, MM_CALLER());
     }
     if (view.state == MM_SPAN_LARGE && mm_pages_for(size) > view.span->page_count &&
         grow_tail(view.span, mm_pages_for(size))) {
         return p;
     }
-    return move(&view, size);
+    return move(&view, size, MM_CALLER());
 }
 
-/* The smallest class that fits and whose slots are all aligned; MM_CLASSES = none. */
-static unsigned class_aligned(size_t align, size_t size)
+unsigned mm_class_aligned(size_t align, size_t size)
 {
     unsigned class = class_for(size);
     while (class < MM_CLASSES && (mm_class_size(class) & (align - 1)) != 0) {
@@ -200,16 +173,19 @@ void *sh_aligned_alloc(size_t align, size_t size)
     if (align == 0 || (align & (align - 1)) != 0 || align > MM_ARENA_SIZE) {
         return NULL;
     }
+    if (mm_mode.guarded) {
+        return mm_guard_malloc(size, align, MM_CALLER());
+    }
     if (align <= 8) {
         return sh_malloc(size);
     }
     unsigned class =
-        align <= SH_PAGE_SIZE && size <= MM_CLASS_LIMIT ? class_aligned(align, size) : MM_CLASSES;
+        align <= SH_PAGE_SIZE && size <= MM_CLASS_LIMIT ? mm_class_aligned(align, size) : MM_CLASSES;
     bool large = class == MM_CLASSES;
     void *p = large ? mm_malloc_large(size == 0 ? 1 : size, align < SH_PAGE_SIZE ? SH_PAGE_SIZE : align)
                     : mm_malloc_class(class);
     if (p != NULL && (large ? size <= MM_CLASS_LIMIT : class != class_for(size))) {
-        mark_loose(mm_span_of((uintptr_t)p));
+        mm_span_mark_loose(mm_span_of((uintptr_t)p));
     }
     return p;
 }
@@ -217,6 +193,9 @@ void *sh_aligned_alloc(size_t align, size_t size)
 /* Can a block of this slot have been asked for with this size? */
 static bool size_fits(const struct mm_view *view, size_t size)
 {
+    if (view->note != NULL) {
+        return size == view->size;
+    }
     if (size > view->size) {
         return false;
     }
@@ -234,7 +213,7 @@ void sh_free_sized(void *p, size_t size)
         mm_misuse_size("sh_free_sized", &view, size);
         return;
     }
-    mm_free_slow(p, "sh_free_sized");
+    mm_free_slow(p, "sh_free_sized", MM_CALLER());
 }
 
 size_t sh_usable_size(const void *p)

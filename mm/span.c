@@ -7,14 +7,22 @@
 #include "mm/span.h"
 
 #include "mm/cache.h"
+#include "mm/guard.h"
 #include "mm/heap.h"
 #include "mm/linear.h"
+#include "mm/memory.h"
 #include "mm/report.h"
 
 struct mm_span mm_span_dummy;
 
 static struct mm_fixed few = { .size = MM_SPAN_SIZE(MM_SPAN_WORDS_FEW) };
 static struct mm_fixed many = { .size = MM_SPAN_SIZE(MM_SPAN_WORDS_MANY) };
+
+void mm_span_start(void)
+{
+    few.size = MM_SPAN_SIZE(MM_SPAN_WORDS_FEW << mm_mode.guarded);
+    many.size = MM_SPAN_SIZE(MM_SPAN_WORDS_MANY << mm_mode.guarded);
+}
 
 /* A descriptor keeps its `slots` while it is dead, so it goes back to the list that it came from. */
 static struct mm_fixed *list_for(uint32_t slots)
@@ -28,12 +36,20 @@ struct mm_span *mm_span_obtain(uint32_t slots, bool may_grow)
     if (span != NULL) {
         span->slots = (uint16_t)slots;
         span->next = span->prev = NULL;
+        span->notes = NULL;
+        if (mm_mode.tier >= 2 && !mm_guard_equip(span, may_grow)) {
+            mm_span_recycle(span);
+            return NULL;
+        }
     }
     return span;
 }
 
 void mm_span_recycle(struct mm_span *span)
 {
+    if (span->notes != NULL) {
+        mm_guard_strip(span);
+    }
     mm_fixed_recycle(list_for(span->slots), span);
 }
 
@@ -67,6 +83,15 @@ static void bits_fill(struct mm_span *span)
     if (rest != 0) {
         span->free[words - 1] = ((uintptr_t)1 << rest) - 1;
     }
+    if (mm_mode.guarded) {
+        memset(span->free + words, 0, words * sizeof span->free[0]);
+    }
+}
+
+/* What the fast path of sh_free compares with. */
+static uint32_t bound_for(const struct mm_class *info)
+{
+    return mm_mode.zero || mm_mode.guarded ? 0 : mm_class_bound(info);
 }
 
 void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, enum sh_kind kind)
@@ -77,11 +102,12 @@ void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, en
     span->place = MM_PLACE_NONE;
     span->flags = 0;
     span->page_count = info->pages;
+    span->inset = 0;
     span->slots = info->slots;
     span->size = mm_class_size(class);
     span->countdown = span->armed = 0;
     span->magic = info->magic;
-    span->bound = mm_mode.zero ? 0 : mm_class_bound(info);
+    span->bound = bound_for(info);
     span->base = base;
     span->owner = NULL;
     bits_fill(span);
@@ -97,6 +123,7 @@ void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
     span->place = MM_PLACE_NONE;
     span->flags = 0;
     span->page_count = (uint32_t)page_count;
+    span->inset = 0;
     span->slots = 1;
     span->size = page_count << MM_PAGE_SHIFT;
     span->countdown = span->armed = 0;
@@ -131,6 +158,29 @@ uint32_t mm_span_live(const struct mm_span *span)
     return span->slots - (uint32_t)free;
 }
 
+uint32_t mm_span_held(const struct mm_span *span)
+{
+    uint32_t held = 0;
+    for (uint32_t i = 0; mm_mode.guarded && i < mm_span_words(span); i++) {
+        held += arch_popcount(span->free[mm_span_words(span) + i]);
+    }
+    return held;
+}
+
+void mm_span_set_held(struct mm_span *span, uint32_t index, bool held)
+{
+    uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
+    uintptr_t *word = &span->free[mm_span_words(span) + index / MM_WORD_BITS];
+    *word = held ? *word | bit : *word & ~bit;
+}
+
+void mm_span_mark_loose(struct mm_span *span)
+{
+    arch_flags flags = arch_irq_save();
+    span->flags |= MM_SPAN_LOOSE;
+    arch_irq_restore(flags);
+}
+
 /* Reads what a lookup needs; the caller checks the state word around it. */
 static void view_fill(struct mm_view *view, uintptr_t address)
 {
@@ -139,8 +189,9 @@ static void view_fill(struct mm_view *view, uintptr_t address)
     view->index = view->state == MM_SPAN_SMALL ? mm_span_index(span, address) : 0;
     view->size = span->size;
     view->in_slot = offset < mm_span_bytes(span) && view->index < span->slots;
-    view->base = span->base + view->index * view->size;
-    view->live = view->in_slot && !mm_span_is_free(span, view->index);
+    view->base = span->base + span->inset + view->index * span->size;
+    view->live = view->in_slot && !mm_span_is_free(span, view->index) &&
+                 !mm_span_is_held(span, view->index);
 }
 
 bool mm_span_view(uintptr_t address, struct mm_view *view)
@@ -156,8 +207,16 @@ bool mm_span_view(uintptr_t address, struct mm_view *view)
         return false;
     }
     view_fill(view, address);
+    view->note = span->notes == NULL || !view->in_slot ? NULL : &span->notes[view->index];
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    return __atomic_load_n(&span->state, __ATOMIC_RELAXED) == before;
+    if (__atomic_load_n(&span->state, __ATOMIC_RELAXED) != before) {
+        return false;
+    }
+    /* Index and notes are of one life of the span, and notes of a length stay notes of that length. */
+    if (view->live && view->note != NULL && view->state != MM_SPAN_PAGES) {
+        view->size = view->note->size;
+    }
+    return true;
 }
 
 /* A span that begins on a page of this arena at or above *address. */
@@ -195,7 +254,7 @@ static int small_verify(const struct mm_span *span)
         span->size != mm_class_size(span->class) || span->page_count != info->pages) {
         return mm_fault_found("span does not fit its class", span->base);
     }
-    if (span->bound != (mm_mode.zero ? 0 : mm_class_bound(info))) {
+    if (span->bound != bound_for(info)) {
         return mm_fault_found("span bound", span->base);
     }
     uint32_t rest = span->slots % MM_WORD_BITS;
@@ -205,7 +264,8 @@ static int small_verify(const struct mm_span *span)
     if (span->kind > SH_UNCOLLECTABLE) {
         return mm_fault_found("span kind", span->base);
     }
-    return mm_cache_verify_span(span);
+    int faults = mm_cache_verify_span(span);
+    return faults != 0 || !mm_mode.guarded ? faults : mm_guard_verify_span(span);
 }
 
 int mm_span_verify(struct mm_span *span)
@@ -226,10 +286,10 @@ int mm_span_verify(struct mm_span *span)
     case MM_SPAN_PAGES:
         if (span->bound != 0 || span->slots != 1 || span->kind != SH_MANUAL ||
             span->place != MM_PLACE_NONE || span->free[0] != 0 ||
-            span->size != mm_span_bytes(span)) {
+            span->size != mm_span_bytes(span) - span->inset) {
             return mm_fault_found("large span", span->base);
         }
-        return 0;
+        return mm_mode.guarded ? mm_guard_verify_span(span) : 0;
     case MM_SPAN_DEAD:
     case MM_SPAN_STATES:
     default:

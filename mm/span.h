@@ -15,6 +15,7 @@
 #include "cpu.h"
 #include "mm/arena.h"
 #include "mm/mm.h"
+#include "mm/mode.h"
 #include "mm/size_class.h"
 
 enum mm_span_state {
@@ -38,8 +39,19 @@ enum mm_place {
 
 #define MM_COUNTDOWN_CURRENT ((uint32_t)1 << 30)
 
-enum { MM_SPAN_LOOSE = 1 /* held an over-aligned block or one shrunk in place: see sh_free_sized */,
-       MM_SPAN_FRESH = 2 /* large: its pages were zero when it was allocated */ };
+enum {
+    MM_SPAN_LOOSE = 1,  /* held an over-aligned block or one shrunk in place: see sh_free_sized */
+    MM_SPAN_FRESH = 2,  /* large: its pages were zero when it was allocated */
+    MM_SPAN_FENCED = 4, /* one object at the end of the pages, a guard page behind it: fence.c */
+    MM_SPAN_POOL = 8,   /* fenced: its pages are used again */
+    MM_SPAN_FAULTED = 16 /* fenced: its pages are gone for good, the descriptor only remembers */
+};
+
+/* Beside a slot, from tier 2. */
+struct mm_note {
+    size_t size;                /* asked for */
+    uintptr_t allocated, freed; /* return addresses; 0 = not yet */
+};
 
 struct mm_cpu;
 
@@ -51,15 +63,18 @@ struct mm_span {
     uint8_t place;       /* enum mm_place */
     uint8_t flags;
     uint32_t page_count;
+    uint32_t inset;      /* fenced: of the object from the base */
     uint16_t slots;      /* 1 for a large span and a page run */
     size_t size;         /* of a slot */
+    struct mm_note *notes; /* one a slot; NULL below tier 2 */
     uint32_t armed;      /* what the countdown was last set to */
     /* What sh_free touches. */
     uint32_t countdown;
     uint32_t magic, bound; /* of the class; bound 0 sends every free to the slow path */
     uintptr_t base;
     struct mm_cpu *owner;  /* the CPU that allocates from it; NULL = central's, or large */
-    uintptr_t free[];      /* bit set = slot free; bits past the last slot are 0 */
+    uintptr_t free[];      /* bit set = slot free; bits past the last slot are 0.  In a guarded heap as
+                              many words more: slots that are freed, but held back from reuse */
 };
 
 /* Words of `free` in the two sizes of descriptor. */
@@ -99,6 +114,12 @@ static inline uint32_t mm_span_words(const struct mm_span *span)
     return (uint32_t)MM_BITMAP_WORDS(span->slots);
 }
 
+/* Freed, but held back from reuse: neither free nor live. */
+static inline bool mm_span_is_held(const struct mm_span *span, uint32_t index)
+{
+    return mm_mode.guarded && mm_bit_test(span->free + mm_span_words(span), index);
+}
+
 /* Which slot of a small span an address lies in; may be past the last one. */
 static inline uint32_t mm_span_index(const struct mm_span *span, uintptr_t address)
 {
@@ -126,16 +147,25 @@ void mm_span_enter(struct mm_span *span, uintptr_t base, size_t page_count);
  * sh_verify. */
 bool mm_span_is(const struct mm_span *span, enum mm_span_state state);
 
-/* Live slots, counted. */
+/* Slots that are not free, counted: live ones and those that are held back. */
 uint32_t mm_span_live(const struct mm_span *span);
+/* Of those the ones that are held back. */
+uint32_t mm_span_held(const struct mm_span *span);
+
+/* The owner of a slot of a guarded heap holds it back, or lets it go.  Interrupts masked. */
+void mm_span_set_held(struct mm_span *span, uint32_t index, bool held);
+
+/* The size given at allocation does not tell the span's class any more. */
+void mm_span_mark_loose(struct mm_span *span);
 
 /* One consistent look at whatever is at an address, without a lock. */
 struct mm_view {
     struct mm_span *span;
     enum mm_span_state state;
-    uintptr_t base;   /* of the slot */
-    size_t size;      /* of the slot */
+    uintptr_t base;   /* of the object, or of the slot */
+    size_t size;      /* of the object where it is noted, else of the slot */
     uint32_t index;
+    const struct mm_note *note; /* of the slot; NULL below tier 2 */
     bool in_slot;     /* false: in the tail behind the last slot */
     bool live;
 };
@@ -147,6 +177,8 @@ bool mm_span_view(uintptr_t address, struct mm_view *view);
 struct mm_span *mm_span_next(uintptr_t *address);
 
 int mm_span_verify(struct mm_span *span);
+/* Descriptors are as the mode needs them: before the first one is made. */
+void mm_span_start(void);
 void mm_span_reset(void);
 
 #endif

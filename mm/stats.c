@@ -15,6 +15,18 @@
 #include "mm/report.h"
 #include "mm/scavenge.h"
 
+/* Usable bytes of live objects, by their notes. */
+static size_t noted_bytes(const struct mm_span *span)
+{
+    size_t sum = 0;
+    for (uint32_t i = 0; i < span->slots; i++) {
+        bool small = mm_span_state(span) == MM_SPAN_SMALL;
+        bool live = !small || (!mm_span_is_free(span, i) && !mm_span_is_held(span, i));
+        sum += live ? span->notes[i].size : 0;
+    }
+    return sum;
+}
+
 /* What a span adds: `backed` is the bytes of it that have frames. */
 static void count_span(const struct mm_span *span, struct sh_stats *out)
 {
@@ -22,10 +34,12 @@ static void count_span(const struct mm_span *span, struct sh_stats *out)
     if (state == MM_SPAN_DEAD) {
         return;
     }
-    size_t live = state == MM_SPAN_SMALL ? mm_span_live(span) : 1;
+    size_t held = state == MM_SPAN_SMALL ? mm_span_held(span) : 0;
+    size_t live = state == MM_SPAN_SMALL ? mm_span_live(span) - held : 1;
     out->spans++;
     out->live_objects += live;
-    out->live_bytes += live * span->size;
+    out->live_bytes += span->notes == NULL ? live * span->size : noted_bytes(span);
+    out->frees += held;
     out->frees += mm_cache_uncredited(span);
     out->heap_in_use +=
         mm_span_bytes(span) - (mm_pages_released(span->base, span->page_count) << MM_PAGE_SHIFT);
@@ -64,15 +78,21 @@ void sh_stats(struct sh_stats *out)
     out->windows = mm_port() == NULL ? 0 : mm_port()->windows();
 }
 
+static struct sh_object object_from(const struct mm_view *view)
+{
+    return (struct sh_object){ view->base, view->size, (enum sh_kind)view->span->kind, view->live,
+                               view->note == NULL ? 0 : view->note->allocated };
+}
+
 static bool visit_span(const struct mm_span *span, bool (*visit)(const struct sh_object *, void *),
                        void *arg, size_t *visited)
 {
     struct mm_view view;
     for (uint32_t i = 0; i < span->slots; i++) {
-        if (!mm_span_view(span->base + i * span->size, &view) || view.span != span) {
+        if (!mm_span_view(span->base + span->inset + i * span->size, &view) || view.span != span) {
             return true;
         }
-        struct sh_object object = { view.base, view.size, (enum sh_kind)span->kind, view.live, 0 };
+        struct sh_object object = object_from(&view);
         (*visited)++;
         if (!visit(&object, arg)) {
             return false;
@@ -105,11 +125,11 @@ bool sh_contains(const void *p)
 bool sh_object_of(const void *p, struct sh_object *out)
 {
     struct mm_view view;
-    if (!mm_span_view((uintptr_t)p, &view) || !view.live) {
+    if (!mm_span_view((uintptr_t)p, &view) || !view.live || (uintptr_t)p - view.base >= view.size) {
         return false;
     }
     if (out != NULL) {
-        *out = (struct sh_object){ view.base, view.size, (enum sh_kind)view.span->kind, true, 0 };
+        *out = object_from(&view);
     }
     return true;
 }

@@ -1,0 +1,200 @@
+/*
+ * What an address is (see explain.h), and sh_explain.
+ */
+#include "mm/explain.h"
+
+#include "mm/cache.h"
+#include "mm/heap.h"
+#include "mm/linear.h"
+#include "mm/report.h"
+
+#define LINE 180
+
+/* Text that grows. */
+struct line {
+    char *at;
+    size_t left;
+};
+
+static void add(struct line *line, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    size_t length = mm_format_list(line->at, line->left, format, arguments);
+    va_end(arguments);
+    line->at += length;
+    line->left -= length;
+}
+
+/* Who allocated and who freed, where that is noted. */
+static void add_sites(struct line *line, const struct mm_note *note)
+{
+    if (note != NULL && note->freed != 0) {
+        add(line, ", freed at %x", note->freed);
+    }
+    if (note != NULL && note->allocated != 0) {
+        add(line, ", allocated at %x", note->allocated);
+    }
+}
+
+static const char *life(const struct mm_view *view)
+{
+    return view->live ? "live" : "free";
+}
+
+static void add_slot(struct line *line, uintptr_t address, const struct mm_view *view)
+{
+    const struct mm_span *span = view->span;
+    size_t offset = address - view->base;
+    if (!view->in_slot) {
+        add(line, "in the tail of a span of %z-byte objects at %x", span->size, span->base);
+        return;
+    }
+    if (view->state == MM_SPAN_PAGES) {
+        add(line, "%z bytes into %z pages from sh_alloc_pages at %x", offset, (size_t)span->page_count,
+            view->base);
+    } else if (address < view->base) {
+        add(line, "%z before a %s %z-byte object at %x", view->base - address, life(view), view->size,
+            view->base);
+    } else if (offset == 0 && view->live) {
+        add(line, "a live %z-byte object", view->size);
+    } else if (offset == 0) {
+        add(line, "free already: a %z-byte slot", view->size);
+    } else if (offset >= view->size) {
+        add(line, "%z past the end of a live %z-byte object at %x", offset - view->size, view->size,
+            view->base);
+    } else {
+        add(line, "not the start of an object: %z bytes into a %s %z-byte object at %x", offset,
+            life(view), view->size, view->base);
+    }
+    if (view->state != MM_SPAN_PAGES && mm_span_is_held(span, view->index)) {
+        add(line, ", held in quarantine");
+    }
+    add_sites(line, view->note);
+}
+
+/* A freed object whose span is remembered: fenced, or in quarantine.  false = there is none. */
+static bool add_dead(struct line *line, uintptr_t address, const struct mm_span *span)
+{
+    uintptr_t base = span->base + span->inset;
+    if (span == &mm_span_dummy || mm_span_state(span) != MM_SPAN_DEAD || span->size == 0) {
+        return false;
+    }
+    add(line, "in a freed object of %z bytes at %x", span->notes != NULL ? span->notes[0].size : span->size,
+        base);
+    if (address < base || address - base >= span->size) {
+        add(line, ", outside its bounds");
+    }
+    add_sites(line, span->notes);
+    return true;
+}
+
+/* Which side of which object a guard page guards. */
+static void add_guard(struct line *line, uintptr_t address)
+{
+    uintptr_t page = mm_align_down(address, SH_GRANULE_SIZE);
+    const struct mm_span *below = mm_span_of(page - 1), *above = mm_span_of(page + SH_GRANULE_SIZE);
+    const struct mm_span *span = below;
+    if (below == &mm_span_dummy || (mm_span_state(below) == MM_SPAN_DEAD && mm_span_state(above) != MM_SPAN_DEAD)) {
+        span = above;
+    }
+    add(line, "a guard page");
+    if (span == &mm_span_dummy) {
+        return;
+    }
+    uintptr_t base = span->base + span->inset;
+    size_t size = span->notes != NULL ? span->notes[0].size : span->size;
+    const char *state = mm_span_state(span) == MM_SPAN_DEAD ? "freed" : "live";
+    add(line, ": %z %s a %s %z-byte object at %x", span == below ? address - (base + size) : base - address,
+        span == below ? "past the end of" : "before", state, size, base);
+    add_sites(line, span->notes);
+}
+
+static void add_outside(struct line *line, uintptr_t address)
+{
+    const struct mm_chunk *chunk = mm_chunk_of(address);
+    size_t page = mm_chunk_page(address);
+    if (!mm_mode.started) {
+        add(line, "the heap is not initialised");
+    } else if (mm_linear_in_block(address)) {
+        add(line, "inside the heap's own records");
+    } else if (add_dead(line, address, mm_span_of(address))) {
+        return;
+    } else if (mm_heap_counts.faulted != 0 && sh_arch_state(address) == SH_FAULT) {
+        add_guard(line, address);
+    } else if (!mm_bit_test(chunk->owned, page)) {
+        add(line, "never was heap memory");
+    } else if (mm_bit_test(chunk->released, page)) {
+        add(line, "nothing is allocated there, and no frame is behind it");
+    } else {
+        add(line, "nothing is allocated there: freed before, or never given");
+    }
+}
+
+void mm_explain_place(uintptr_t address, char *text, size_t size)
+{
+    struct line line = { text, size };
+    struct mm_view view;
+    text[0] = 0;
+    if (mm_span_view(address, &view)) {
+        add_slot(&line, address, &view);
+    } else {
+        add_outside(&line, address);
+    }
+}
+
+static const char *slot_words(const struct mm_span *span, uint32_t index)
+{
+    return mm_span_is_free(span, index) || mm_span_is_held(span, index) ? "a free slot" : "a live object";
+}
+
+void mm_explain_neighbours(uintptr_t address, char *text, size_t size)
+{
+    struct mm_view view;
+    text[0] = 0;
+    if (!mm_span_view(address, &view) || view.state != MM_SPAN_SMALL || !view.in_slot) {
+        return;
+    }
+    mm_format(text, size, "; before it %s, after it %s",
+              view.index == 0 ? "the span begins" : slot_words(view.span, view.index - 1),
+              view.index + 1u >= view.span->slots ? "the span ends" : slot_words(view.span, view.index + 1));
+}
+
+/* An address in no live object may be what a write past the end of the one below it hit. */
+static MM_NOINLINE void log_below(uintptr_t address, const struct mm_view *view)
+{
+    struct mm_view below;
+    uintptr_t last = (view->in_slot ? view->base : view->span->base + view->span->slots * view->span->size) - 1;
+    if (view->state == MM_SPAN_SMALL && mm_span_view(last, &below) && below.live &&
+        below.span == view->span) {
+        char text[LINE];
+        struct line line = { text, sizeof text };
+        add(&line, "%z past the end of the live %z-byte object at %x", address - (below.base + below.size),
+            below.size, below.base);
+        add_sites(&line, below.note);
+        mm_log("%x: %s", address, text);
+    }
+}
+
+static MM_NOINLINE void log_place(uintptr_t address)
+{
+    char text[LINE];
+    mm_explain_place(address, text, sizeof text);
+    mm_log("%x: %s", address, text);
+}
+
+/* One text on the stack at a time: the caller may be a page-fault handler. */
+void sh_explain(uintptr_t address)
+{
+    struct mm_view view;
+    log_place(address);
+    if (!mm_span_view(address, &view)) {
+        return;
+    }
+    if (!view.live) {
+        log_below(address, &view);
+    }
+    if (mm_bit_test(mm_chunk_of(address)->released, mm_chunk_page(address))) {
+        mm_log("%x: its page is prepared, not committed: the first touch faults", address);
+    }
+}

@@ -1,0 +1,261 @@
+/*
+ * Fences (see fence.h).
+ *
+ * A freed object goes through `pending`: a list of dead spans whose pages are still there, because the
+ * free may come from a handler, where the port must not be called.  settle() empties it from a thread.
+ * The lists are under a lock of their own, taken with nothing held and with nothing inside it.
+ */
+#include "mm/fence.h"
+
+#include "mm/cache.h"
+#include "mm/context.h"
+#include "mm/heap.h"
+#include "mm/linear.h"
+#include "mm/lock.h"
+#include "mm/malloc.h"
+#include "mm/report.h"
+
+struct list {
+    struct mm_span *head, *tail;
+};
+
+static struct mm_lock lock = MM_LOCK_INIT(MM_RANK_CENTRAL);
+static struct list pool;    /* object pages, Prepared, oldest first */
+static struct list pending; /* dead, still Ready */
+static size_t dead_pages;   /* in both lists */
+static bool pool_made;      /* or tried: it is made once */
+static size_t sample;
+static size_t until_sample; /* allocations to go */
+
+void mm_fence_start(size_t each)
+{
+    sample = until_sample = each;
+}
+
+void mm_fence_used(size_t objects)
+{
+    size_t left = __atomic_load_n(&until_sample, __ATOMIC_RELAXED);
+    __atomic_store_n(&until_sample, left > objects ? left - objects : 0, __ATOMIC_RELAXED);
+}
+
+bool mm_fence_due(void)
+{
+    if (sample == 0) {
+        return false;
+    }
+    mm_fence_used(1);
+    if (__atomic_load_n(&until_sample, __ATOMIC_RELAXED) != 0) {
+        return false;
+    }
+    __atomic_store_n(&until_sample, sample, __ATOMIC_RELAXED);
+    return true;
+}
+
+static void list_push(struct list *list, struct mm_span *span)
+{
+    arch_flags flags = mm_lock(&lock);
+    mm_queue_push(&list->head, &list->tail, span);
+    dead_pages += span->page_count;
+    mm_unlock(&lock, flags);
+}
+
+static struct mm_span *list_pop(struct list *list)
+{
+    arch_flags flags = mm_lock(&lock);
+    struct mm_span *span = list->head;
+    if (span != NULL) {
+        mm_queue_remove(&list->head, &list->tail, span);
+        dead_pages -= span->page_count;
+    }
+    mm_unlock(&lock, flags);
+    return span;
+}
+
+/* Takes the pages of freed objects away. */
+static void settle(void)
+{
+    struct mm_span *span;
+    while (mm_may_flush() && (span = list_pop(&pending)) != NULL) {
+        if ((span->flags & MM_SPAN_POOL) != 0) {
+            mm_heap_decommit(span->base, span->page_count);
+            list_push(&pool, span);
+        } else {
+            mm_heap_count_kept(span, false);
+            span->flags |= MM_SPAN_FAULTED;
+            mm_heap_fault(span->base, span->page_count);
+        }
+    }
+}
+
+/* Turns a descriptor and its pages into an object page of the pool. */
+static void pool_add(struct mm_span *span, uintptr_t base)
+{
+    mm_span_open_large(span, base, MM_GRANULE_PAGES, MM_SPAN_DEAD);
+    span->flags = MM_SPAN_FENCED | MM_SPAN_POOL;
+    mm_heap_count_kept(span, true);
+    mm_heap_decommit(base, MM_GRANULE_PAGES);
+    list_push(&pool, span);
+}
+
+/* Guard, object page, guard, object page … guard: as many as there is room for. */
+static void pool_make(void)
+{
+    for (size_t objects = MM_GUARD_POOL; objects != 0; objects /= 2) {
+        size_t granules = 2 * objects + 1;
+        bool fresh;
+        uintptr_t base =
+            mm_heap_alloc(granules * MM_GRANULE_PAGES, MM_GRANULE_PAGES, MM_COMMIT_LATER, &fresh);
+        if (base == 0) {
+            continue;
+        }
+        for (size_t i = 0; i < granules; i++) {
+            uintptr_t at = base + i * SH_GRANULE_SIZE;
+            struct mm_span *span = i % 2 == 0 ? NULL : mm_span_obtain(1, true);
+            if (span == NULL) {
+                mm_heap_fault(at, MM_GRANULE_PAGES);
+            } else {
+                pool_add(span, at);
+            }
+        }
+        return;
+    }
+}
+
+/* The object at the end of its pages; alive when it returns. */
+static void open(struct mm_span *span, size_t size, size_t align)
+{
+    uintptr_t end = span->base + mm_span_bytes(span);
+    uintptr_t object = mm_align_down(end - (size == 0 ? 1 : size), align);
+    span->inset = (uint32_t)(object - span->base);
+    span->size = end - object;
+    span->free[0] = 0;
+    if (span->notes != NULL) {
+        span->notes[0] = (struct mm_note){ 0, 0, 0 };
+    }
+}
+
+static bool claim_making(void)
+{
+    arch_flags flags = mm_lock(&lock);
+    bool mine = !pool_made;
+    pool_made = true;
+    mm_unlock(&lock, flags);
+    return mine;
+}
+
+struct mm_span *mm_fence_sample(size_t size, size_t align)
+{
+    if (!mm_may_flush() || size > SH_GRANULE_SIZE || align > SH_GRANULE_SIZE) {
+        return NULL;
+    }
+    settle();
+    if (claim_making()) {
+        pool_make();
+    }
+    struct mm_span *span = list_pop(&pool);
+    if (span == NULL) {
+        return NULL;
+    }
+    if (!mm_heap_commit(span->base, span->page_count)) {
+        list_push(&pool, span);
+        return NULL;
+    }
+    mm_heap_count_kept(span, false);
+    open(span, size, align);
+    mm_span_set_state(span, MM_SPAN_LARGE);
+    return span;
+}
+
+/* `pages` committed pages, a guard behind them, a dead descriptor. */
+static struct mm_span *fenced_run(size_t pages, size_t align)
+{
+    size_t guarded = mm_align_up(pages, MM_GRANULE_PAGES);
+    size_t granules_align = align > MM_GRANULE_PAGES ? align : MM_GRANULE_PAGES;
+    struct mm_span *span = mm_heap_descriptor(1);
+    if (span == NULL) {
+        return NULL;
+    }
+    bool fresh;
+    uintptr_t base =
+        mm_heap_alloc(guarded + MM_GRANULE_PAGES, granules_align, MM_COMMIT_LATER, &fresh);
+    if (base != 0 && mm_heap_commit(base, guarded)) {
+        mm_heap_fault(base + (guarded << MM_PAGE_SHIFT), MM_GRANULE_PAGES);
+        mm_span_open_large(span, base, guarded, MM_SPAN_DEAD);
+        span->flags = MM_SPAN_FENCED;
+        return span;
+    }
+    if (base != 0) {
+        mm_heap_return(base, guarded + MM_GRANULE_PAGES);
+    }
+    mm_span_recycle(span);
+    return NULL;
+}
+
+struct mm_span *mm_fence_alloc(size_t size, size_t align)
+{
+    settle();
+    size_t pages = mm_pages_for(size == 0 ? 1 : size);
+    if (pages == 0 || !mm_may_flush()) {
+        return NULL;
+    }
+    struct mm_span *span = fenced_run(pages, align >> MM_PAGE_SHIFT);
+    if (span != NULL) {
+        open(span, size, align);
+        mm_span_set_state(span, MM_SPAN_LARGE);
+    }
+    return span;
+}
+
+struct mm_span *mm_fence_alloc_pages(size_t count)
+{
+    settle();
+    struct mm_span *span = mm_may_flush() ? fenced_run(count, 1) : NULL;
+    if (span != NULL) {
+        mm_span_set_state(span, MM_SPAN_PAGES);
+    }
+    return span;
+}
+
+bool mm_fence_free(struct mm_span *span)
+{
+    enum mm_span_state state = mm_span_state(span);
+    if (state == MM_SPAN_DEAD || !mm_run_claim(span, state)) {
+        return false;
+    }
+    mm_heap_count_kept(span, true);
+    list_push(&pending, span);
+    settle();
+    return true;
+}
+
+size_t mm_fence_dead_pages(void)
+{
+    return dead_pages;
+}
+
+static int list_verify(const struct list *list, size_t *pages)
+{
+    for (const struct mm_span *span = list->head; span != NULL; span = span->next) {
+        if (!mm_linear_contains(span, sizeof *span) || mm_span_state(span) != MM_SPAN_DEAD ||
+            (span->flags & MM_SPAN_FENCED) == 0 || mm_span_of(span->base) != span ||
+            (*pages += span->page_count) > dead_pages) {
+            return mm_fault_found("list of fenced pages", (uintptr_t)span);
+        }
+    }
+    return 0;
+}
+
+int mm_fence_verify(void)
+{
+    size_t pages = 0;
+    int faults = list_verify(&pool, &pages) + list_verify(&pending, &pages);
+    return faults != 0 ? faults : mm_verify_equal("pages of fenced objects to come", pages, dead_pages);
+}
+
+void mm_fence_reset(void)
+{
+    lock.taken = 0;
+    pool = pending = (struct list){ NULL, NULL };
+    dead_pages = sample = until_sample = 0;
+    pool_made = false;
+}

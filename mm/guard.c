@@ -1,0 +1,400 @@
+/*
+ * Tiers (see guard.h): fills, red zones, notes, and the ways of an object through a guarded heap.
+ *
+ * 1. The fill.  From tier 1 every free slot holds the fill byte, and so does every free page that has a
+ *    frame and was ever in a span; such pages have their `filled` bit set while they are free.  A slot is
+ *    checked when it is taken, a page when its run is.  What was written is kept for the report, the
+ *    memory is filled anew and given back, then the report is made, then the allocation starts over: so a
+ *    panic hook that never returns loses nothing.  With `zero` the fill byte is 0.
+ *
+ * 2. The red zone.  From tier 2 an object of n bytes is given a slot of at least n + MM_RED_ZONE, and all
+ *    of the slot behind byte n is filled.  It is checked when the object is freed, resized, or verified,
+ *    and the one before it too: what a write below an object spoils is its neighbour's.
+ *
+ * 3. Alignment.  sh_malloc promises the alignment of the size class that the size has without a zone.
+ *
+ * Object memory is filled and checked with no lock held and interrupts as the caller has them, while the
+ * slot is the caller's: before a free sets its bit, after an allocation cleared it.
+ */
+#include "mm/guard.h"
+
+#include "mm/cache.h"
+#include "mm/context.h"
+#include "mm/fence.h"
+#include "mm/heap.h"
+#include "mm/linear.h"
+#include "mm/lock.h"
+#include "mm/malloc.h"
+#include "mm/memory.h"
+#include "mm/misuse.h"
+#include "mm/pages.h"
+#include "mm/quarantine.h"
+#include "mm/report.h"
+
+/* Notes are lists by the number of slots, as many as there are numbers. */
+static struct mm_fixed notes[MM_CLASSES];
+static unsigned notes_lists;
+
+static struct mm_fixed *notes_for(uint32_t slots)
+{
+    size_t size = slots * sizeof(struct mm_note);
+    for (unsigned i = 0; i < notes_lists; i++) {
+        if (notes[i].size == size) {
+            return &notes[i];
+        }
+    }
+    notes[notes_lists].size = size;
+    return &notes[notes_lists++];
+}
+
+bool mm_guard_equip(struct mm_span *span, bool may_grow)
+{
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    struct mm_fixed *list = notes_for(span->slots);
+    mm_unlock(&mm_heap_lock, flags);
+    struct mm_note *array = mm_fixed_obtain(list, may_grow);
+    if (array != NULL) {
+        memset(array, 0, list->size);
+        span->notes = array;
+    }
+    return array != NULL;
+}
+
+void mm_guard_strip(struct mm_span *span)
+{
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    struct mm_fixed *list = notes_for(span->slots);
+    mm_unlock(&mm_heap_lock, flags);
+    mm_fixed_recycle(list, span->notes);
+    span->notes = NULL;
+}
+
+static uint8_t freed_fill(void)
+{
+    return mm_mode.zero ? 0 : MM_FILL_FREED;
+}
+
+/* Finds what is not as it was filled in [base, base + size); false = nothing. */
+static bool find_dirt(uintptr_t base, size_t size, struct mm_dirt *dirt)
+{
+    uintptr_t end = base + size, at = mm_memory_differs(base, size, freed_fill());
+    uintptr_t page_end = mm_align_down(at, SH_PAGE_SIZE) + SH_PAGE_SIZE;
+    dirt->at = at;
+    end = end < page_end ? end : page_end;
+    for (dirt->count = 0; at < end && dirt->count < sizeof dirt->bytes; at++) {
+        dirt->bytes[dirt->count++] = *(const uint8_t *)at;
+    }
+    return dirt->count != 0;
+}
+
+static void report_dirt(const struct mm_dirt *dirt, const struct mm_span *span, uint32_t index)
+{
+    char what[100], bytes[8 * 5 + 1];
+    size_t length = 0;
+    for (size_t i = 0; i < dirt->count; i++) {
+        length += mm_format(bytes + length, sizeof bytes - length, " %x", (uintptr_t)dirt->bytes[i]);
+    }
+    what[0] = 0;
+    if (span != NULL) {
+        uintptr_t base = span->base + index * span->size;
+        size_t used = mm_format(what, sizeof what, ": %z bytes into a free %z-byte slot at %x",
+                                dirt->at - base, span->size, base);
+        if (span->notes != NULL && span->notes[index].freed != 0) {
+            mm_format(what + used, sizeof what - used, ", freed at %x", span->notes[index].freed);
+        }
+    }
+    mm_misuse("write after free at %x%s; bytes:%s", dirt->at, what, bytes);
+}
+
+bool mm_guard_run_taken(uintptr_t base, size_t count, struct mm_dirt *dirt)
+{
+    for (size_t i = 0; i < count; i++) {
+        uintptr_t at = base + (i << MM_PAGE_SHIFT);
+        if (mm_bit_test(mm_chunk_of(at)->filled, mm_chunk_page(at)) &&
+            find_dirt(at, SH_PAGE_SIZE, dirt)) {
+            mm_memory_fill(at, SH_PAGE_SIZE, freed_fill());
+            return false;
+        }
+    }
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    mm_pages_set_filled(base, count, false);
+    mm_unlock(&mm_heap_lock, flags);
+    return true;
+}
+
+void mm_guard_run_dirty(const struct mm_dirt *dirt)
+{
+    report_dirt(dirt, NULL, 0);
+}
+
+void mm_guard_fill(uintptr_t base, size_t count)
+{
+    mm_memory_fill(base, count << MM_PAGE_SHIFT, freed_fill());
+}
+
+void mm_guard_run_freed(uintptr_t base, size_t count)
+{
+    arch_flags flags = mm_lock(&mm_heap_lock);
+    for (size_t i = 0; i < count; i++) {
+        uintptr_t at = base + (i << MM_PAGE_SHIFT);
+        if (mm_pages_released(at, 1) == 0) {
+            mm_pages_set_filled(at, 1, true);
+        }
+    }
+    mm_unlock(&mm_heap_lock, flags);
+}
+
+/* Where the memory of a slot, or of a large object, ends. */
+static uintptr_t slot_end(const struct mm_span *span, uint32_t index)
+{
+    return span->inset != 0 || span->slots == 1 ? span->base + mm_span_bytes(span)
+                                                : span->base + (index + 1) * span->size;
+}
+
+static void note_size(const struct mm_span *span, uint32_t index, uintptr_t base, size_t size)
+{
+    span->notes[index].size = size;
+    mm_memory_fill(base + size, slot_end(span, index) - (base + size), MM_FILL_ZONE);
+}
+
+void mm_guard_placed(struct mm_span *span, uint32_t index, size_t size, uintptr_t site)
+{
+    if (span->notes != NULL) {
+        span->notes[index].allocated = site;
+        span->notes[index].freed = 0;
+        note_size(span, index, span->base + span->inset + index * span->size, size);
+    }
+}
+
+void mm_guard_resized(const struct mm_view *view, size_t size)
+{
+    if (view->span->notes != NULL) {
+        note_size(view->span, view->index, view->base, size);
+    }
+}
+
+/* The first byte of an object's red zone that was written to; 0 = none was. */
+static uintptr_t zone_broken(const struct mm_span *span, uint32_t index)
+{
+    uintptr_t base = span->base + span->inset + index * span->size;
+    uintptr_t start = base + span->notes[index].size, end = slot_end(span, index);
+    uintptr_t at = mm_memory_differs(start, end - start, MM_FILL_ZONE);
+    return at == end ? 0 : at;
+}
+
+static bool slot_is_live(const struct mm_span *span, uint32_t index)
+{
+    return mm_span_state(span) != MM_SPAN_SMALL ||
+           (!mm_span_is_free(span, index) && !mm_span_is_held(span, index));
+}
+
+static void check_zone(const char *caller, const struct mm_view *view, uint32_t index)
+{
+    const struct mm_span *span = view->span;
+    uintptr_t at = zone_broken(span, index);
+    if (at == 0) {
+        return;
+    }
+    const struct mm_note *note = &span->notes[index];
+    uintptr_t base = span->base + span->inset + index * span->size;
+    uintptr_t found = *(const uint8_t *)at;
+    /* Mended before it is told, or the neighbour's free would tell it again. */
+    note_size(span, index, base, note->size);
+    mm_misuse("%s(%x): written past the end of %s%z-byte object at %x: byte %z is %x; allocated at %x",
+              caller, view->base, index == view->index ? "this " : "the ", note->size, base, at - base,
+              found, note->allocated);
+}
+
+void mm_guard_check_zone(const char *caller, const struct mm_view *view)
+{
+    if (view->span->notes == NULL) {
+        return;
+    }
+    check_zone(caller, view, view->index);
+    if (view->index > 0 && slot_is_live(view->span, view->index - 1)) {
+        check_zone(caller, view, view->index - 1);
+    }
+}
+
+/* The alignment that sh_malloc promises for a size. */
+static size_t natural_align(size_t size)
+{
+    if (size > MM_CLASS_LIMIT) {
+        return SH_PAGE_SIZE;
+    }
+    size_t slot = mm_class_size(mm_class_of(size == 0 ? 1 : size));
+    size_t align = slot & ~(slot - 1);
+    return align < SH_PAGE_SIZE ? align : SH_PAGE_SIZE;
+}
+
+/* A slot or a run for `room` bytes; *span and *index say which. */
+static bool place(size_t room, size_t align, struct mm_span **span, uint32_t *index)
+{
+    unsigned class = align <= SH_PAGE_SIZE && room <= MM_CLASS_LIMIT ? mm_class_aligned(align, room) : MM_CLASSES;
+    bool large = class == MM_CLASSES;
+    void *p = large ? mm_malloc_large(room, align < SH_PAGE_SIZE ? SH_PAGE_SIZE : align)
+                    : mm_malloc_class(class);
+    if (p == NULL) {
+        return false;
+    }
+    *span = mm_span_of((uintptr_t)p);
+    *index = large ? 0 : mm_span_index(*span, (uintptr_t)p);
+    if (large ? room <= MM_CLASS_LIMIT : class != mm_class_of(room)) {
+        mm_span_mark_loose(*span);
+    }
+    return true;
+}
+
+/* Is the slot that was taken as its free left it?  If not it is given back, and reported. */
+static bool slot_is_clean(struct mm_span *span, uint32_t index)
+{
+    struct mm_dirt dirt;
+    uintptr_t base = span->base + index * span->size;
+    if (mm_mode.tier == 0 || mm_span_state(span) != MM_SPAN_SMALL || !find_dirt(base, span->size, &dirt)) {
+        return true;
+    }
+    mm_memory_fill(base, span->size, freed_fill());
+    mm_slot_release(span, index);
+    report_dirt(&dirt, span, index);
+    return false;
+}
+
+void *mm_guard_malloc(size_t size, size_t align, uintptr_t site)
+{
+    size_t room = size + (mm_mode.tier >= 2 ? MM_RED_ZONE : 0);
+    if (!mm_mode.started || mm_dead() || room < size || mm_context() == SH_NMI) {
+        return NULL;
+    }
+    size_t natural = natural_align(size);
+    align = align > natural ? align : natural;
+    struct mm_span *span;
+    uint32_t index = 0;
+    if (mm_mode.tier == 4) {
+        span = mm_fence_alloc(size, align);
+        if (span == NULL) {
+            return NULL;
+        }
+    } else if (!mm_fence_due() || size > SH_GRANULE_SIZE || (span = mm_fence_sample(size, align)) == NULL) {
+        do {
+            if (!place(room == 0 ? 1 : room, align, &span, &index)) {
+                return NULL;
+            }
+        } while (!slot_is_clean(span, index));
+    }
+    mm_guard_placed(span, index, size, site);
+    return (void *)(span->base + span->inset + index * span->size);
+}
+
+void *mm_guard_sample(size_t size)
+{
+    struct mm_span *span = mm_fence_due() ? mm_fence_sample(size, natural_align(size)) : NULL;
+    return span == NULL ? NULL : (void *)(span->base + span->inset);
+}
+
+/* The slot stops being live: held back, or free at once.  false = it was not live. */
+static bool slot_take_back(struct mm_span *span, uint32_t index)
+{
+    arch_flags flags = arch_irq_save();
+    bool live = slot_is_live(span, index);
+    if (live) {
+        mm_span_set_held(span, index, true);
+    }
+    arch_irq_restore(flags);
+    if (live && !mm_quarantine_put(span, span->base + index * span->size)) {
+        mm_slot_release(span, index);
+    }
+    return live;
+}
+
+static void run_take_back(struct mm_span *span)
+{
+    mm_heap_count_kept(span, true);
+    if (!mm_quarantine_put(span, span->base)) {
+        mm_heap_count_kept(span, false);
+        mm_heap_release(span);
+    }
+}
+
+bool mm_guard_free(const char *caller, uintptr_t address, uintptr_t site)
+{
+    struct mm_view view;
+    if (!mm_span_view(address, &view) || !view.live || view.base != address ||
+        view.state == MM_SPAN_PAGES) {
+        return false;
+    }
+    if (mm_context() == SH_NMI) {
+        mm_misuse("%s(%x): from an NMI handler", caller, address);
+        return true;
+    }
+    struct mm_span *span = view.span;
+    mm_guard_check_zone(caller, &view);
+    if (span->notes != NULL) {
+        span->notes[view.index].freed = site;
+    }
+    if ((span->flags & MM_SPAN_FENCED) != 0) {
+        return mm_fence_free(span);
+    }
+    if (mm_mode.tier != 0 || mm_mode.zero) {
+        mm_memory_fill(address, slot_end(span, view.index) - address, freed_fill());
+    }
+    if (view.state == MM_SPAN_SMALL) {
+        return slot_take_back(span, view.index);
+    }
+    if (!mm_run_claim(span, MM_SPAN_LARGE)) {
+        return false;
+    }
+    run_take_back(span);
+    return true;
+}
+
+bool mm_guard_free_pages(struct mm_span *span, uintptr_t address, uintptr_t site)
+{
+    if (mm_span_state(span) != MM_SPAN_PAGES || address != span->base) {
+        return false;
+    }
+    if (span->notes != NULL) {
+        span->notes[0].freed = site;
+    }
+    if ((span->flags & MM_SPAN_FENCED) != 0) {
+        return mm_fence_free(span);
+    }
+    if (mm_mode.tier != 0 || mm_mode.zero) {
+        mm_memory_fill(address, mm_span_bytes(span), freed_fill());
+    }
+    if (!mm_run_claim(span, MM_SPAN_PAGES)) {
+        return false;
+    }
+    mm_heap_release(span);
+    return true;
+}
+
+int mm_guard_verify_span(const struct mm_span *span)
+{
+    if (mm_span_state(span) == MM_SPAN_DEAD || mm_span_state(span) == MM_SPAN_PAGES) {
+        return 0;
+    }
+    if (mm_mode.tier >= 2 && (span->notes == NULL ||
+                              !mm_linear_contains(span->notes, span->slots * sizeof(struct mm_note)))) {
+        return mm_fault_found("notes of a span", span->base);
+    }
+    int faults = 0;
+    for (uint32_t i = 0; i < span->slots; i++) {
+        uintptr_t base = span->base + span->inset + i * span->size, at;
+        struct mm_dirt dirt;
+        if (!slot_is_live(span, i)) {
+            if (mm_mode.tier != 0 && find_dirt(base, span->size, &dirt)) {
+                faults += mm_fault_found("write after free", dirt.at);
+            }
+        } else if (span->notes != NULL && (span->notes[i].size > slot_end(span, i) - base ||
+                                           (at = zone_broken(span, i)) != 0)) {
+            faults += mm_fault_found("red zone of", base);
+        }
+    }
+    return faults;
+}
+
+void mm_guard_reset(void)
+{
+    memset(notes, 0, sizeof notes);
+    notes_lists = 0;
+}

@@ -1,0 +1,20 @@
+/*
+ * How the heap was started: set by sh_init, read everywhere.
+ */
+#ifndef MM_MODE_H
+#define MM_MODE_H
+
+#include "mm/config.h"
+
+struct mm_mode {
+    bool started;
+    bool zero;     /* no earlier owner's byte is seen */
+    bool demand;   /* the first touch commits */
+    bool guarded;  /* fills, notes or holds back: no object is served by the fast paths (guard.h) */
+    bool sampling; /* some objects come from the guard pool (fence.h) */
+    bool careful;  /* misses of the fast path have more to do: guarded, sampling, or a context hook */
+    uint8_t tier;
+};
+extern struct mm_mode mm_mode;
+
+#endif
