@@ -278,6 +278,49 @@ static void random_demand_keeps_the_heap_whole(void)
     }
 }
 
+/* Every tier, with fills of zero and with memory on demand, and the two switches alone. */
+static void random_tiers_keep_the_heap_whole(void)
+{
+    static const struct sh_config configs[] = {
+        { .tier = 1 },
+        { .tier = 1, .zero = true },
+        { .tier = 1, .demand = true },
+        { .tier = 2 },
+        { .tier = 2, .demand = true },
+        { .tier = 3 },
+        { .tier = 3, .zero = true, .guard_sample = 3, .quarantine = 1 << 20 },
+        { .quarantine = 100000 },
+        { .guard_sample = 10 },
+        { .guard_sample = 10, .zero = true, .demand = true },
+    };
+
+    for (unsigned i = 0; i < sizeof(configs) / sizeof(configs[0]); i++) {
+        struct sh_config config = configs[i];
+        config.size = sizeof(config);
+        config.hooks = rig_hooks();
+        rig_start(0, &config);
+        start_model(400 + i, (i & 1) != 0 && !config.demand);
+        run_phases(rig_is_machine() ? 1 : 4, 600);
+    }
+}
+
+/* Addresses never come back: a window lasts for so many objects. */
+static void random_efence_keeps_the_heap_whole(void)
+{
+    const struct sh_config config = { .size = sizeof(config), .tier = 4, .hooks = rig_hooks() };
+
+    rig_start(0, &config);
+    start_model(500, false);
+    model.may_fail = true; /* the window's end */
+    for (unsigned slot = 0; slot < 100; slot++)
+        take(slot);
+    for (unsigned i = 0; i < 300; i++)
+        step(below(100));
+    expect_model();
+    drain_all();
+    expect_model();
+}
+
 /* The peak comes back: after everything is freed the same again fits into the same memory. */
 static void same_work_again_takes_no_more_memory(void)
 {
@@ -303,6 +346,8 @@ static const struct test tests[] = {
     { "random_failures_keep_the_heap_whole", random_failures_keep_the_heap_whole },
     { "random_windows_keep_the_heap_whole", random_windows_keep_the_heap_whole },
     { "random_demand_keeps_the_heap_whole", random_demand_keeps_the_heap_whole },
+    { "random_tiers_keep_the_heap_whole", random_tiers_keep_the_heap_whole },
+    { "random_efence_keeps_the_heap_whole", random_efence_keeps_the_heap_whole },
     { "same_work_again_takes_no_more_memory", same_work_again_takes_no_more_memory },
 };
 

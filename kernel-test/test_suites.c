@@ -6,7 +6,8 @@
 
 extern const struct suite suite_malloc, suite_misuse, suite_windows, suite_growth, suite_failure,
     suite_random, suite_stats, suite_trim, suite_demand, suite_interrupt, suite_shutdown,
-    suite_trace, suite_script, suite_kernel, suite_timer, suite_arena, suite_pages, suite_span, suite_verify;
+    suite_trace, suite_script, suite_kernel, suite_timer, suite_arena, suite_pages, suite_span, suite_verify,
+    suite_tiers;
 
 const struct suite *const test_suites[] = {
 #if !__STDC_HOSTED__
@@ -14,6 +15,7 @@ const struct suite *const test_suites[] = {
 #endif
     &suite_malloc,
     &suite_misuse,
+    &suite_tiers,
     &suite_windows,
     &suite_growth,
 #if __STDC_HOSTED__

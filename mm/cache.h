@@ -74,6 +74,7 @@ static inline void mm_cache_reveal(struct mm_entry *entry)
 {
     if (mm_mode.guarded && entry->span != NULL) {
         entry->word = &entry->span->free[0];
+        entry->base = entry->span->base;
     }
 }
 

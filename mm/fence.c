@@ -91,7 +91,7 @@ static void settle(void)
 static void pool_add(struct mm_span *span, uintptr_t base)
 {
     mm_span_open_large(span, base, MM_GRANULE_PAGES, MM_SPAN_DEAD);
-    span->flags = MM_SPAN_FENCED | MM_SPAN_POOL;
+    span->flags = MM_SPAN_FENCED | MM_SPAN_LOOSE | MM_SPAN_POOL;
     mm_heap_count_kept(span, true);
     mm_heap_decommit(base, MM_GRANULE_PAGES);
     list_push(&pool, span);
@@ -181,7 +181,7 @@ static struct mm_span *fenced_run(size_t pages, size_t align)
     if (base != 0 && mm_heap_commit(base, guarded)) {
         mm_heap_fault(base + (guarded << MM_PAGE_SHIFT), MM_GRANULE_PAGES);
         mm_span_open_large(span, base, guarded, MM_SPAN_DEAD);
-        span->flags = MM_SPAN_FENCED;
+        span->flags = MM_SPAN_FENCED | MM_SPAN_LOOSE;
         return span;
     }
     if (base != 0) {

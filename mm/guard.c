@@ -153,6 +153,7 @@ static uintptr_t slot_end(const struct mm_span *span, uint32_t index)
 
 static void note_size(const struct mm_span *span, uint32_t index, uintptr_t base, size_t size)
 {
+    size += size == 0;
     span->notes[index].size = size;
     mm_memory_fill(base + size, slot_end(span, index) - (base + size), MM_FILL_ZONE);
 }

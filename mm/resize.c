@@ -194,7 +194,7 @@ void *sh_aligned_alloc(size_t align, size_t size)
 static bool size_fits(const struct mm_view *view, size_t size)
 {
     if (view->note != NULL) {
-        return size == view->size;
+        return size == view->size || (size == 0 && view->size == 1);
     }
     if (size > view->size) {
         return false;

@@ -132,6 +132,9 @@ void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
     span->base = base;
     span->owner = NULL;
     span->free[0] = 0;
+    if (mm_mode.guarded) {
+        span->free[1] = 0;
+    }
     mm_span_enter(span, base, page_count);
     mm_span_set_state(span, state);
 }
