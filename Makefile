@@ -9,6 +9,7 @@ PAGING ?= 2level
 PAGE ?= 4k
 CPUS ?= 1
 TRACE ?=
+DEMO ?=
 PREFIX ?= /usr/local
 CROSS_x86 ?= i686-linux-gnu-
 CROSS_arm ?= arm-none-eabi-
@@ -191,7 +192,7 @@ KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
 KT_HOST_ONLY := test_script
 KT_BOOT_ONLY := test_kernel test_timer
 KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) rig_host host_main
-KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) replay main string rig_kernel walk \
+KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) replay demo main string rig_kernel walk \
     $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(wildcard $(KT)/bench*.c))
 
 # $(1) = configuration: build/$(1)/kernel.elf
@@ -237,9 +238,14 @@ RUN_MEM := $(if $(MEM),$(MEM),64M)
 
 # What cannot work is said before anything is built.
 run: check-machine $(IMAGE)
+ifneq ($(DEMO),)
+	$(Q)$(QEMU) ARCH=$(ARCH) IMAGE=$(IMAGE) MEM=$(RUN_MEM) $(if $(filter x86,$(ARCH)),PAGING=$(PAGING)) \
+	    TIMEOUT=$(TIMEOUT) APPEND="run=demo demo=$(DEMO)"
+else
 	$(if $(TRACE)$(filter %mixed.trace,$(TRACES)),,@echo 'mixed.trace needs 32 MiB: left out with MEM=$(MEM)')
 	$(Q)$(QEMU) ARCH=$(ARCH) IMAGE=$(IMAGE) MEM=$(RUN_MEM) CPUS=$(CPUS) $(if $(filter x86,$(ARCH)),PAGING=$(PAGING)) \
 	    ICOUNT=0 TIMEOUT=$(TIMEOUT) MODULES="$(TRACES)" APPEND="run=replay"
+endif
 
 .PHONY: check-machine
 check-machine:
@@ -268,6 +274,8 @@ TEST_HOSTS := $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-
 FILTER ?=
 BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTER))
 
+DEMOS = sh $(KT)/qemu.sh TIMEOUT=60 MEM=64M APPEND='run=demo demo=all'
+
 # The walker and its encodings on a simulated machine: a 32-bit program for each kind of page table.
 TEST_SIMS := build/sim-x86 build/sim-arm build/sim-arm-64k
 build/sim-x86: SIM_FLAGS := -DSIM_X86 -Iarch/x86
@@ -291,6 +299,8 @@ ARM, 64 KiB pages, TTBR1, 8 MiB|$(BOOT) ttbr=1' ARCH=arm IMAGE=build/arm-64k/ker
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
 simulated ARM, 64 KiB pages|timeout 400 build/sim-arm-64k
+x86, accidents explained|$(DEMOS) ARCH=x86 IMAGE=build/x86/kernel.elf
+ARM, accidents explained|$(DEMOS) ARCH=arm IMAGE=build/arm/kernel.elf
 host 64-bit, address sanitizer|timeout 400 build/host-asan/host-test $(FILTER)
 host 32-bit|timeout 400 build/host32/host-test $(FILTER)
 host 32-bit, 4 KiB heap pages, one CPU|timeout 400 build/host32-p12/host-test $(FILTER)
@@ -324,6 +334,7 @@ help:
 	@echo 'make                      the libraries: build/<arch>/libspanheap.a for x86, arm, arm-64k, host'
 	@echo 'make run                  boots the test kernel in QEMU and replays allocation traces'
 	@echo '    ARCH=x86|arm  PAGING=2level|pae  PAGE=4k|64k  MEM=8M|64M|…  TRACE=file'
+	@echo '    DEMO=overflow|uaf|doublefree|stray|all    an accident, and what the heap says of it'
 	@echo 'make test                 all suites: host and booted       FILTER=suite or suite/test'
 	@echo 'make check                symbols, layers, sizes, both compilers, example kernels'
 	@echo 'make bench ARCH=x86|arm|host   instructions a call and memory ratios'

@@ -152,5 +152,6 @@ void k_timer_disarm(void);
 _Noreturn void kmain(void);
 int replay_main(void);
 int bench_main(void);
+int demo_main(void);
 
 #endif

@@ -4,6 +4,7 @@
  *     run=test      the test suites; test=suite or test=suite/test runs those that begin so
  *     run=replay    replays the allocation traces among the modules (also when nothing is said)
  *     run=bench     the benchmarks
+ *     run=demo      accidents, explained: demo=overflow|uaf|doublefree|stray|all
  *
  * and what kind of kernel this is: paging=pae, pdpt=hole (x86), ttbr=1 (arm), phys=scratch, dirs=2.
  */
@@ -29,6 +30,8 @@ void kmain(void)
     k_crash_hook = crash;
     if (k_option_is("run", "bench"))
         k_exit(bench_main() == 0);
+    if (k_option_is("run", "demo"))
+        k_exit(demo_main() == 0);
     if (!k_option_is("run", "test"))
         k_exit(replay_main() == 0);
     filter = k_option("test", "");

@@ -54,14 +54,14 @@ static void add_slot(struct line *line, uintptr_t address, const struct mm_view 
         add(line, "%z bytes into %z pages from sh_alloc_pages at %x", offset, (size_t)span->page_count,
             view->base);
     } else if (address < view->base) {
-        add(line, "%z before a %s %z-byte object at %x", view->base - address, life(view), view->size,
+        add(line, "%z bytes before a %s %z-byte object at %x", view->base - address, life(view), view->size,
             view->base);
     } else if (offset == 0 && view->live) {
         add(line, "a live %z-byte object", view->size);
     } else if (offset == 0) {
         add(line, "free already: a %z-byte slot", view->size);
     } else if (offset >= view->size) {
-        add(line, "%z past the end of a live %z-byte object at %x", offset - view->size, view->size,
+        add(line, "%z bytes past the end of a live %z-byte object at %x", offset - view->size, view->size,
             view->base);
     } else {
         add(line, "not the start of an object: %z bytes into a %s %z-byte object at %x", offset,
@@ -105,7 +105,7 @@ static void add_guard(struct line *line, uintptr_t address)
     uintptr_t base = span->base + span->inset;
     size_t size = span->notes != NULL ? span->notes[0].size : span->size;
     const char *state = mm_span_state(span) == MM_SPAN_DEAD ? "freed" : "live";
-    add(line, ": %z %s a %s %z-byte object at %x", span == below ? address - (base + size) : base - address,
+    add(line, ": %z bytes %s a %s %z-byte object at %x", span == below ? address - (base + size) : base - address,
         span == below ? "past the end of" : "before", state, size, base);
     add_sites(line, span->notes);
 }
@@ -125,7 +125,7 @@ static void add_outside(struct line *line, uintptr_t address)
     } else if (!mm_bit_test(chunk->owned, page)) {
         add(line, "never was heap memory");
     } else if (mm_bit_test(chunk->released, page)) {
-        add(line, "nothing is allocated there, and no frame is behind it");
+        add(line, "nothing is allocated there; its page was given back, or never used");
     } else {
         add(line, "nothing is allocated there: freed before, or never given");
     }
@@ -169,7 +169,7 @@ static MM_NOINLINE void log_below(uintptr_t address, const struct mm_view *view)
         below.span == view->span) {
         char text[LINE];
         struct line line = { text, sizeof text };
-        add(&line, "%z past the end of the live %z-byte object at %x", address - (below.base + below.size),
+        add(&line, "%z bytes past the end of the live %z-byte object at %x", address - (below.base + below.size),
             below.size, below.base);
         add_sites(&line, below.note);
         mm_log("%x: %s", address, text);
