@@ -33,11 +33,21 @@ static const struct load loads[] = {
     { bench_replace, BENCH_CHURN1K, { "churn1k", "memory/churn1k" } },
     { bench_replace, BENCH_LARGE, { "large" } },
     { bench_frag, 0, { "frag", "memory/frag-peak", "memory/frag-end" } },
+    { bench_tier_pair, 1, { "tier1-pair-64" } },
+    { bench_tier_pair, 2, { "tier2-pair-64" } },
+    { bench_tier_pair, 3, { "tier3-pair-64" } },
+    { bench_tier_pair, 4, { "tier4-pair-64" } },
+    { bench_tier_churn, 1, { "tier1-churn1k", "memory/tier1-churn1k" } },
+    { bench_tier_churn, 2, { "tier2-churn1k", "memory/tier2-churn1k" } },
+    { bench_tier_churn, 3, { "tier3-churn1k", "memory/tier3-churn1k" } },
+    { bench_sampled, 1000, { "sampled-churn1k", "memory/sampled-churn1k" } },
     { bench_holes, 1u << 15, { "find-2-behind-holes" } },
     { bench_init_frames, 0, { "memory/init-frames" } },
 };
 
 static size_t room_used;
+
+struct sh_config bench_config;
 
 bool bench_begins(const char *text, const char *with)
 {
@@ -81,6 +91,7 @@ void bench_run(void)
     for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++)
         if (wanted(&loads[i])) {
             room_used = 0;
+            bench_config = (struct sh_config){ .size = sizeof bench_config };
             loads[i].run(loads[i].lines[0], loads[i].parameter);
         }
 }
@@ -88,10 +99,11 @@ void bench_run(void)
 void bench_heap(size_t size, bool demand)
 {
     static bool running;
-    struct sh_config config = { .size = sizeof config, .demand = demand };
+    struct sh_config config = bench_config;
 
     if (running && sh_shutdown() != SH_OK)
         bench_fail("the last heap does not shut down");
+    config.demand = demand;
     running = bench_window(size) && sh_init(&config) == SH_OK;
     if (!running)
         bench_fail("no heap");

@@ -56,6 +56,9 @@ void bench_run(void);
 /* A part of the room, for the load that runs. */
 void *bench_room(size_t size);
 
+/* How heaps are started by the load that runs: the default, unless it says more. */
+extern struct sh_config bench_config;
+
 /* A new heap over one window of `size` bytes; with `demand` its memory gets frames at the first
  * touch. */
 void bench_heap(size_t size, bool demand);
@@ -100,6 +103,8 @@ enum { BENCH_CHURN, BENCH_CHURN1K, BENCH_LARGE };
 
 bench_load bench_pair;    /* size */
 bench_load bench_batch;   /* BENCH_LIFO … */
+bench_load bench_tier_pair, bench_tier_churn; /* tier */
+bench_load bench_sampled; /* one object in so many between guard pages */
 bench_load bench_replace; /* BENCH_CHURN … */
 bench_load bench_frag;
 bench_load bench_holes;   /* how many */

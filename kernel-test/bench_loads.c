@@ -6,6 +6,8 @@
  *     churn      20000 live objects of 8 … 511 bytes: one of them, at random, is replaced
  *     churn1k    the same with 1000
  *     large      64 live objects of 4 KiB … 1 MiB, replaced likewise
+ *     tierN-pair-64 tierN-churn1k   the same in tier N: fills, red zones, quarantine, fences
+ *     sampled-churn1k   the default tier, but one object in 1000 between guard pages
  *     find-2-behind-holes   one malloc of 2 pages where 2^15 single pages are free below
  *     memory/init-frames    frames of 4 KiB held by a heap with one object, tables included
  *
@@ -148,6 +150,24 @@ void bench_replace(const char *name, size_t which)
     }
     if (which != BENCH_LARGE)
         bench_line("memory", name, memory.peak_held, (uint32_t)memory.peak_live, 3, "held/live");
+}
+
+void bench_tier_pair(const char *name, size_t tier)
+{
+    bench_config.tier = (unsigned)tier;
+    bench_pair(name, 64);
+}
+
+void bench_tier_churn(const char *name, size_t tier)
+{
+    bench_config.tier = (unsigned)tier;
+    bench_replace(name, BENCH_CHURN1K);
+}
+
+void bench_sampled(const char *name, size_t each)
+{
+    bench_config.guard_sample = each;
+    bench_replace(name, BENCH_CHURN1K);
 }
 
 /*
