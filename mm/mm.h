@@ -14,6 +14,23 @@
  * any bit pattern, never a fault.
  *
  * Sizes are bytes.  Costs are for the default tier.
+ *
+ * Tiers.  sh_config.tier chooses how suspicious the heap is; each tier includes those before it.
+ *
+ *   0  misuse of a pointer or a size is caught, always
+ *   1  a freed object is filled (0xdd, or 0 with `zero`), and that is checked when its memory is used
+ *      again: a write after free is reported with its offset and bytes
+ *   2  the size asked for is kept to the byte: what lies behind it is a red zone, checked at free, at
+ *      realloc and by sh_verify.  Reports name who allocated and who freed (return addresses)
+ *   3  one object in `guard_sample` (64) lies at the end of a page between two that fault, and freed
+ *      objects are held back from reuse, first in, first out, up to `quarantine` (64 KiB)
+ *   4  every object, and every page run, lies before a page that faults, and a freed one faults for
+ *      good: its addresses never come back, so a window lasts for so many objects.  From a handler an
+ *      allocation is NULL
+ *
+ * In demand mode fills and red zones skip pages that have no frame yet, and a zero is accepted in them.
+ * What tier 1 fills of a large object or a page run is checked when the pages are allocated again.
+ * Misuse found so is SH_PANIC_MISUSE; if the hook returns, the call goes on.
  */
 #ifndef SPANHEAP_MM_H
 #define SPANHEAP_MM_H
@@ -30,13 +47,13 @@ enum sh_kind { SH_MANUAL, SH_SCAN, SH_NOSCAN, SH_UNCOLLECTABLE };
 struct sh_config {
     size_t size;              /* sizeof(struct sh_config); a shorter one is an older caller's: the rest is default */
     unsigned cpus;            /* CPUs that will call; 0 = 1 */
-    unsigned tier;            /* 0 default … 4 efence */
+    unsigned tier;            /* 0 … 4: see above */
     bool zero;                /* no caller ever sees a byte of an earlier owner */
     bool demand;              /* sh_malloc commits nothing: sh_handle_fault does, at the first touch */
     size_t limit;             /* as sh_set_limit; 0 = none */
     size_t interrupt_reserve; /* bytes a CPU kept for handlers */
-    size_t guard_sample;      /* one object in so many between guard pages; 0 = none */
-    size_t quarantine;        /* bytes of freed objects held back from reuse */
+    size_t guard_sample;      /* one object in so many between guard pages, in any tier; 0 = the tier's */
+    size_t quarantine;        /* bytes of freed objects held back from reuse, in any tier; 0 = the tier's */
     const struct sh_hooks *hooks; /* copied; NULL = none */
 };
 
@@ -55,7 +72,7 @@ struct sh_stats {
     size_t heap_in_use;   /* committed, in a span in use */
     size_t heap_free;     /* committed, in no span: idle */
     size_t heap_released; /* Prepared: no frame behind it */
-    size_t heap_fault;    /* poisoned, never used again */
+    size_t heap_fault;    /* guard pages, and what tier 4 freed: never used again */
     size_t meta_bytes;    /* committed for the heap's own records */
     size_t table_bytes;   /* page tables that the port installed */
     size_t frames_held;   /* every frame taken and not given back, in bytes */
@@ -99,10 +116,11 @@ void *sh_aligned_alloc(size_t align, size_t size);
 void sh_free(void *p);
 
 /* sh_free that also checks the size given at allocation: larger than the block, or of a smaller size
- * class, is misuse. */
+ * class, is misuse; from tier 2 any other size. */
 void sh_free_sized(void *p, size_t size);
 
-/* Bytes that may be used at p, the base of a live object; 0 for anything else.  A query. */
+/* Bytes that may be used at p, the base of a live object; 0 for anything else.  From tier 2 exactly what
+ * was asked for.  A query. */
 size_t sh_usable_size(const void *p);
 
 /* `count` contiguous heap pages, page-aligned, contents not promised, committed at once also in demand
@@ -133,7 +151,9 @@ int sh_set_limit(size_t bytes);
  * uncommitted, and is now committed: retry the access.  false = not ours to mend.  SH_THREAD only. */
 bool sh_handle_fault(uintptr_t address, bool write, bool present);
 
-/* Through the log hook, one to three lines: what is at that address.  Any context. */
+/* Through the log hook, one to three lines: what is at that address, what was, and in tier 2 who owned
+ * it: for the page-fault handler when sh_handle_fault says false, for a debugger, for a bad pointer.  Any
+ * context, any bit pattern, never a fault. */
 void sh_explain(uintptr_t address);
 
 /* Statistics.  Context: SH_THREAD or SH_INTERRUPT.  Cost: a walk over all spans. */

@@ -148,7 +148,7 @@ bool sh_physical(const void *p, sh_paddr *out)
 #define MAP_PAGES (MM_CHUNK_PAGES / MAP_COLUMNS)
 
 /* By rank: of several pages the highest is shown. */
-static const char marks[] = " ._o+#PL";
+static const char marks[] = " x._o+#PL";
 
 static size_t page_rank(const struct mm_chunk *chunk, size_t page, uintptr_t address)
 {
@@ -156,16 +156,19 @@ static size_t page_rank(const struct mm_chunk *chunk, size_t page, uintptr_t add
     uint32_t live;
     switch (mm_span_state(span)) {
     case MM_SPAN_LARGE:
-        return 7;
+        return 8;
     case MM_SPAN_PAGES:
-        return 6;
+        return 7;
     case MM_SPAN_SMALL:
         live = mm_span_live(span);
-        return live == 0 ? 3 : live == span->slots ? 5 : 4;
+        return live == 0 ? 4 : live == span->slots ? 6 : 5;
     case MM_SPAN_DEAD:
     case MM_SPAN_STATES:
     default:
-        return !mm_bit_test(chunk->owned, page) ? 0 : mm_bit_test(chunk->released, page) ? 1 : 2;
+        if (!mm_bit_test(chunk->owned, page)) {
+            return mm_heap_counts.faulted != 0 && sh_arch_state(address) == SH_FAULT;
+        }
+        return mm_bit_test(chunk->released, page) ? 2 : 3;
     }
 }
 
@@ -193,7 +196,7 @@ void sh_print_map(void)
 {
     mm_log("heap map: %z KiB a column; # full + partly free o empty span, L large, P pages,",
            (size_t)(MAP_PAGES << MM_PAGE_SHIFT) >> 10);
-    mm_log("          _ free with frames, . free without, blank not ours");
+    mm_log("          _ free with frames, . free without, x faults, blank not ours");
     for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
         for (size_t i = 0; i < MM_ARENA_CHUNKS; i++) {
             map_chunk(&arena->chunks[i], arena->base + (i << MM_CHUNK_SHIFT));
