@@ -7,7 +7,7 @@
 extern const struct suite suite_malloc, suite_misuse, suite_windows, suite_growth, suite_failure,
     suite_random, suite_stats, suite_trim, suite_demand, suite_interrupt, suite_shutdown,
     suite_trace, suite_script, suite_kernel, suite_timer, suite_arena, suite_pages, suite_span, suite_verify,
-    suite_tiers;
+    suite_tiers, suite_explain;
 
 const struct suite *const test_suites[] = {
 #if !__STDC_HOSTED__
@@ -16,6 +16,7 @@ const struct suite *const test_suites[] = {
     &suite_malloc,
     &suite_misuse,
     &suite_tiers,
+    &suite_explain,
     &suite_windows,
     &suite_growth,
 #if __STDC_HOSTED__

@@ -1,0 +1,233 @@
+/*
+ * Proves that sh_explain says the right thing about any address: what is there, how far from what, who
+ * owned it; in one to three lines, and without a fault for any bit pattern.
+ */
+#include "kernel-test/test_util.h"
+
+#include "mm/arena.h"
+#include "mm/span.h"
+
+static void start(const struct sh_config *given)
+{
+    struct sh_config config = *given;
+
+    config.size = sizeof(config);
+    config.hooks = rig_hooks();
+    rig_start(0, &config);
+}
+
+#define START(...) start(&(const struct sh_config){ __VA_ARGS__ })
+
+static unsigned lines(const char *text)
+{
+    unsigned count = 0;
+
+    for (; *text != 0; text++)
+        count += *text == '\n';
+    return count;
+}
+
+/* What is said of the address, which names it and has one to three lines. */
+static const char *said(uintptr_t address)
+{
+    rig_log_clear();
+    sh_explain(address);
+    EXPECT(t_contains(rig_log(), t_hex(address)));
+    EXPECT(lines(rig_log()) >= 1 && lines(rig_log()) <= 3);
+    return rig_log();
+}
+
+static void expect_said(int line, const void *p, size_t offset, const char *text)
+{
+    const char *log = said((uintptr_t)p + offset);
+
+    if (!t_contains(log, text))
+        t_fail(__FILE__, line, "of %p + %zu it is said: %s", p, offset, log);
+}
+
+#define EXPECT_SAID(p, offset, text) expect_said(__LINE__, p, offset, text)
+
+static void addresses_outside(void)
+{
+    static char in_bss[16];
+    size_t size;
+    uintptr_t area = rig_area(&size);
+    static const uintptr_t others[] = { 0, 1, 4096, UINTPTR_MAX, UINTPTR_MAX / 2 };
+
+    START(.tier = 0);
+    EXPECT_SAID(in_bss, 3, "never was heap memory");
+    EXPECT_SAID((void *)(area + size), 0, "never was heap memory");
+    for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        EXPECT_SAID((void *)others[i], 0, "never was heap memory");
+}
+
+static void metadata(void)
+{
+    START(.tier = 0);
+    EXPECT(sh_malloc(1) != NULL);
+    EXPECT_SAID(mm_arena_next(0), 64, "inside the heap's own records");
+}
+
+static void live_objects(void)
+{
+    char *p, *large, *pages;
+
+    START(.tier = 0);
+    p = sh_malloc(48);
+    large = sh_malloc(100000);
+    pages = sh_alloc_pages(3);
+    EXPECT_SAID(p, 0, "a live 48-byte object");
+    EXPECT_SAID(p, 47, "47 bytes into a live 48-byte object");
+    EXPECT_SAID(large, 70000, "70000 bytes into a live");
+    EXPECT_SAID(pages, 5000, "5000 bytes into 3 pages from sh_alloc_pages");
+}
+
+/* Behind a live object lies a free slot: it says so, and how far behind which object. */
+static void past_the_end(void)
+{
+    char *p;
+
+    START(.tier = 0);
+    p = sh_malloc(48);
+    EXPECT_SAID(p, 60, "12 bytes into a free 48-byte object");
+    EXPECT(t_contains(rig_log(), "12 bytes past the end of the live 48-byte object"));
+    START(.tier = 2);
+    p = sh_malloc(40);
+    EXPECT_SAID(p, 47, "7 bytes past the end of a live 40-byte object");
+    EXPECT(t_contains(rig_log(), "allocated at 0x"));
+    EXPECT_SAID(p, 60, "20 bytes past the end of the live 40-byte object");
+}
+
+static void free_slots(void)
+{
+    char *p;
+
+    START(.tier = 2);
+    p = sh_malloc(100);
+    sh_free(p);
+    EXPECT_SAID(p, 0, "free already");
+    EXPECT(t_contains(rig_log(), "freed at 0x") && t_contains(rig_log(), "allocated at 0x"));
+    EXPECT_SAID(p, 9, "9 bytes into a free");
+}
+
+/* Slots do not always fill the pages: the rest is a tail. */
+static void tail_of_a_span(void)
+{
+    static size_t sizes[T_MAX_CLASSES];
+    unsigned tails = 0;
+
+    START(.tier = 0);
+    for (unsigned count = t_classes(sizes), i = 0; i < count; i++) {
+        const struct mm_span *span = mm_span_of((uintptr_t)sh_malloc(sizes[i]));
+        size_t used = span->slots * span->size;
+        if (used == mm_span_bytes(span))
+            continue;
+        tails++;
+        EXPECT_SAID((void *)span->base, used, "in the tail of a span of");
+    }
+    EXPECT(tails > 0);
+}
+
+static void pages_given_back(void)
+{
+    char *p;
+
+    START(.tier = 0);
+    p = sh_alloc_pages(20);
+    sh_free_pages(p);
+    EXPECT_SAID(p, 5, "freed before, or never given");
+    sh_trim(0);
+    EXPECT_SAID(p, 5, "its page was given back");
+}
+
+static void demand_pages(void)
+{
+    char *p;
+
+    START(.demand = true);
+    p = sh_malloc(500000);
+    EXPECT_SAID(p, 300000, "prepared, not committed");
+    p[300000] = 1;
+    EXPECT_SAID(p, 300000, "300000 bytes into a live");
+    EXPECT(!t_contains(rig_log(), "not committed"));
+}
+
+static void guard_pages(void)
+{
+    char *p, *end;
+
+    START(.tier = 2, .guard_sample = 1);
+    p = sh_malloc(48);
+    end = (char *)mm_align_up((uintptr_t)p + 48, SH_GRANULE_SIZE);
+    EXPECT_SAID(end, 12, "a guard page");
+    EXPECT(t_contains(rig_log(), "bytes past the end of a live 48-byte object"));
+    EXPECT(t_contains(rig_log(), "allocated at 0x"));
+    EXPECT_SAID((char *)mm_align_down((uintptr_t)p, SH_GRANULE_SIZE), (size_t)-1, "a guard page");
+    EXPECT(t_contains(rig_log(), "bytes before a live 48-byte object"));
+    EXPECT_SAID(p, (size_t)-8, "8 bytes before a live 48-byte object");
+    sh_free(p);
+    EXPECT_SAID(end, 12, "of a freed 48-byte object");
+    EXPECT_SAID(p, 4, "in a freed object of 48 bytes");
+}
+
+static void fenced_objects(void)
+{
+    char *p;
+
+    START(.tier = 4);
+    p = sh_malloc(48);
+    EXPECT_SAID(p, 5, "5 bytes into a live 48-byte object");
+    sh_free(p);
+    EXPECT_SAID(p, 5, "in a freed object of 48 bytes");
+    EXPECT(t_contains(rig_log(), "freed at 0x") && t_contains(rig_log(), "allocated at 0x"));
+    EXPECT_SAID(p, (size_t)-100, "outside its bounds");
+}
+
+static void quarantined_objects(void)
+{
+    char *p, *large;
+
+    START(.tier = 3, .guard_sample = SIZE_MAX);
+    p = sh_malloc(48);
+    large = sh_malloc(40000);
+    sh_free(p);
+    sh_free(large);
+    EXPECT_SAID(p, 0, "held in quarantine");
+    EXPECT_SAID(large, 100, "in a freed object of 40000 bytes");
+}
+
+/* Every word of the address space around the heap, and many that are far from it. */
+static void any_bit_pattern(void)
+{
+    uint32_t random = 77;
+    size_t size;
+    uintptr_t area = rig_area(&size);
+
+    START(.tier = 3, .guard_sample = 3);
+    for (unsigned i = 0; i < 300; i++) {
+        void *p = sh_malloc(t_below(&random, 3000));
+        if (i % 3 == 0)
+            sh_free(p);
+    }
+    for (unsigned i = 0; i < (rig_is_machine() ? 2000u : 20000u); i++) {
+        uintptr_t address = (uintptr_t)t_random(&random) << (i % 3 == 0 ? 0 : i % 24);
+        said(i % 2 == 0 ? address : area + t_below(&random, 8u << 20));
+    }
+}
+
+static const struct test tests[] = {
+    { "addresses_outside", addresses_outside },
+    { "metadata", metadata },
+    { "live_objects", live_objects },
+    { "past_the_end", past_the_end },
+    { "free_slots", free_slots },
+    { "tail_of_a_span", tail_of_a_span },
+    { "pages_given_back", pages_given_back },
+    { "demand_pages", demand_pages },
+    { "guard_pages", guard_pages },
+    { "fenced_objects", fenced_objects },
+    { "quarantined_objects", quarantined_objects },
+    { "any_bit_pattern", any_bit_pattern },
+};
+
+SUITE(explain, tests);
