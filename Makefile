@@ -191,7 +191,7 @@ KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
     $(filter-out $(KT)/test_util.c $(KT)/test_suites.c,$(wildcard $(KT)/test_*.c)))
 KT_HOST_ONLY := test_script
 KT_BOOT_ONLY := test_kernel test_timer
-KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) rig_host host_main
+KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) rig_host rig_area host_main
 KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) replay demo main string rig_kernel walk \
     $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(wildcard $(KT)/bench*.c))
 

@@ -18,25 +18,17 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "kernel-test/kernel.h"
 #include "kernel-test/rig.h"
+#include "kernel-test/rig_area.h"
 #include "kernel-test/rig_script.h"
 #include "kernel-test/k_string.h"
 #include "kernel-test/test.h"
 #include "kernel-test/test_util.h"
+#include "mm/arena.h"
 
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
-
-#define MIB ((size_t)1 << 20)
-#define AREA_ALIGN (64 * MIB)
-/* 64-bit: far from everything.  32-bit: the area crosses 2^31, where signed arithmetic breaks. */
-#define AREA_HINT ((uintptr_t)(sizeof(void *) == 8 ? 0x200000000000u : 0x68000000u))
-#define AREA_SIZE ((size_t)(sizeof(void *) == 8 ? 2048u : 768u) << 20)
 #define AREA_PAGES (AREA_SIZE >> SH_ARCH_PAGE_SHIFT)
 #define CHUNK_SHIFT 22
 #define CHUNKS (AREA_SIZE >> CHUNK_SHIFT)
@@ -58,7 +50,6 @@ struct failure {
     unsigned long calls;
 };
 
-static uintptr_t area_base;
 static uint8_t shadow[AREA_PAGES];     /* enum sh_state */
 static uint32_t chunk_pages[CHUNKS];   /* pages of the chunk that need its leaf table */
 static size_t first_page = AREA_PAGES, end_page; /* all others are None since the last reset */
@@ -77,7 +68,7 @@ static unsigned answer_head, answer_tail;
 static struct rig_call calls[MOST_CALLS];
 static unsigned long call_count;
 static unsigned long kind_count[RIG_KINDS];
-static struct failure fail_any, fail_kind[RIG_KINDS];
+static struct failure fail_any, fail_kind[RIG_KINDS], fail_records, fail_pages;
 static unsigned long failed_count;
 static size_t frame_budget, prepared_budget;
 
@@ -160,6 +151,32 @@ static void set_states(uintptr_t base, size_t size, enum sh_state state)
         set_state(page_index(base + at), state);
 }
 
+/* The first run of pages at or above `base` that are Ready, or are not; WHOLE = there is none. */
+static size_t run_of(uintptr_t base, size_t size, bool ready, size_t *at)
+{
+    size_t start = *at;
+
+    while (start < size && (shadow[page_index(base + start)] == SH_READY) != ready)
+        start += SH_ARCH_PAGE_SIZE;
+    *at = start;
+    while (*at < size && (shadow[page_index(base + *at)] == SH_READY) == ready)
+        *at += SH_ARCH_PAGE_SIZE;
+    return start < size ? start : WHOLE;
+}
+
+static void open_pages(uintptr_t base, size_t size)
+{
+    for (size_t at = 0, start; (start = run_of(base, size, false, &at)) != WHOLE;)
+        rig_area_open(base + start, at - start);
+}
+
+/* Contents and access gone. */
+static void seal(uintptr_t base, size_t size)
+{
+    for (size_t at = 0, start; (start = run_of(base, size, true, &at)) != WHOLE;)
+        rig_area_seal(base + start, at - start);
+}
+
 /* ---- what surrounds every call ---- */
 
 static void run_probe(void)
@@ -201,13 +218,20 @@ static bool counts_down(struct failure *failure)
     return failure->from_then_on ? failure->calls >= failure->nth : failure->calls == failure->nth;
 }
 
-static bool made_to_fail(enum rig_kind kind)
+static bool made_to_fail(enum rig_kind kind, struct failure *part)
 {
     bool any = counts_down(&fail_any), one = counts_down(&fail_kind[kind]);
 
+    one = (part != NULL && counts_down(part)) || one;
     if (any || one)
         failed_count++;
     return any || one;
+}
+
+/* What the page allocator knows is pages of the heap's, the rest its records. */
+static struct failure *commit_part(uintptr_t base)
+{
+    return mm_bit_test(mm_chunk_of(base)->owned, mm_chunk_page(base)) ? &fail_pages : &fail_records;
 }
 
 /* ---- the seven functions ---- */
@@ -277,7 +301,7 @@ uintptr_t sh_arch_reserve(uintptr_t hint, size_t size, size_t align)
         reject(RIG_RESERVE, hint, size, "the alignment is no power of two");
     if (align < SH_ARCH_PAGE_SIZE)
         align = SH_ARCH_PAGE_SIZE;
-    if (made_to_fail(RIG_RESERVE))
+    if (made_to_fail(RIG_RESERVE, NULL))
         return leave(RIG_RESERVE, hint, size, 0);
     base = answer_head < answer_tail ? scripted(size, align) : find_room(hint, size, align);
     if (base != 0) {
@@ -287,14 +311,6 @@ uintptr_t sh_arch_reserve(uintptr_t hint, size_t size, size_t align)
         set_states(base, size, SH_RESERVED);
     }
     return leave(RIG_RESERVE, hint, size, base);
-}
-
-/* Contents and access gone. */
-static void seal(uintptr_t base, size_t size)
-{
-    if (madvise((void *)base, size, MADV_DONTNEED) != 0 ||
-        mprotect((void *)base, size, PROT_NONE) != 0)
-        t_fail(__FILE__, __LINE__, "the host cannot seal %zu bytes at %p", size, (void *)base);
 }
 
 void sh_arch_release(uintptr_t base, size_t size)
@@ -316,7 +332,7 @@ bool sh_arch_map(uintptr_t base, size_t size)
 {
     enter(RIG_MAP, base, size);
     require_states(RIG_MAP, base, size, 1u << SH_RESERVED);
-    if (made_to_fail(RIG_MAP) ||
+    if (made_to_fail(RIG_MAP, NULL) ||
         (prepared_budget != 0 &&
          bytes_in[SH_PREPARED] + bytes_in[SH_READY] + size > prepared_budget))
         return leave(RIG_MAP, base, size, 0) != 0;
@@ -333,11 +349,10 @@ bool sh_arch_commit(uintptr_t base, size_t size)
     for (size_t at = 0; at < size; at += SH_ARCH_PAGE_SIZE)
         if (shadow[page_index(base + at)] != SH_READY)
             wanted += SH_ARCH_PAGE_SIZE;
-    if (made_to_fail(RIG_COMMIT) ||
+    if (made_to_fail(RIG_COMMIT, commit_part(base)) ||
         (frame_budget != 0 && bytes_in[SH_READY] + wanted > frame_budget))
         return leave(RIG_COMMIT, base, size, 0) != 0;
-    if (mprotect((void *)base, size, PROT_READ | PROT_WRITE) != 0)
-        t_fail(__FILE__, __LINE__, "the host cannot give %zu bytes at %p", size, (void *)base);
+    open_pages(base, size);
     set_states(base, size, SH_READY);
     return leave(RIG_COMMIT, base, size, 1) != 0;
 }
@@ -534,18 +549,9 @@ static void catch_signals(void)
 
 static void find_area(void)
 {
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    void *p = mmap((void *)AREA_HINT, AREA_SIZE, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
-
-    area_base = (uintptr_t)p;
-    if (p == MAP_FAILED) {
-        p = mmap(NULL, AREA_SIZE + AREA_ALIGN, PROT_NONE, flags, -1, 0);
-        area_base = ((uintptr_t)p + AREA_ALIGN - 1) & ~(AREA_ALIGN - 1);
-    }
-    if (p == MAP_FAILED) {
-        fprintf(stderr, "the host gives no %zu MiB of address space\n", AREA_SIZE / MIB);
-        exit(2);
-    }
+    if (area_base != 0)
+        return;
+    rig_area_find();
     bytes_in[SH_NONE] = AREA_SIZE;
     catch_signals();
 }
@@ -566,6 +572,7 @@ static void forget_script(void)
     fail_any = (struct failure){ 0, false, 0 };
     for (unsigned i = 0; i < RIG_KINDS; i++)
         fail_kind[i] = fail_any;
+    fail_records = fail_pages = fail_any;
     answer_head = answer_tail = 0;
     frame_budget = prepared_budget = 0;
     failed_count = mended = 0;
@@ -582,8 +589,7 @@ void rig_reset(void)
     bool was_inside = left_inside; /* then the heap could not finish, and that is said already */
     int error;
 
-    if (area_base == 0)
-        find_area();
+    find_area();
     alarm(HANG_SECONDS);
     forget_script();
     error = sh_shutdown();
@@ -610,8 +616,7 @@ void rig_reset(void)
 
 uintptr_t rig_area(size_t *size)
 {
-    if (area_base == 0)
-        find_area();
+    find_area();
     *size = AREA_SIZE;
     return area_base;
 }
@@ -621,7 +626,7 @@ void rig_start(size_t size, const struct sh_config *config)
     struct sh_config plain = { .size = sizeof(plain), .hooks = rig_hooks() };
 
     rig_reset();
-    EXPECT_EQ(rig_window(area_base, size == 0 ? 64 * MIB : size), SH_OK);
+    EXPECT_EQ(rig_window(area_base, size == 0 ? 64 * T_MIB : size), SH_OK);
     EXPECT_EQ(sh_init(config == NULL ? &plain : config), SH_OK);
 }
 
@@ -761,4 +766,20 @@ size_t rig_script_bytes(enum sh_state state)
 unsigned long rig_script_mended(void)
 {
     return mended;
+}
+
+unsigned long rig_script_fallible(enum rig_kind kind)
+{
+    return fail_kind[kind].calls;
+}
+
+void rig_script_fail_commit(bool records, unsigned long nth, bool from_then_on)
+{
+    *(records ? &fail_records : &fail_pages) = (struct failure){ nth, from_then_on, 0 };
+    failed_count = 0;
+}
+
+unsigned long rig_script_commits(bool records)
+{
+    return records ? fail_records.calls : fail_pages.calls;
 }

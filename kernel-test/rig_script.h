@@ -39,6 +39,17 @@ void rig_script_prepared_budget(size_t bytes);
  * none. */
 void rig_script_fail(enum rig_kind kind, unsigned long nth, bool from_then_on);
 
+/* As rig_script_fail, for commits of the heap's records or of its pages only. */
+void rig_script_fail_commit(bool records, unsigned long nth, bool from_then_on);
+
+/* Calls that could have failed, of a kind, and commits of records or pages, since they were told to
+ * fail or the last reset. */
+unsigned long rig_script_fallible(enum rig_kind kind);
+unsigned long rig_script_commits(bool records);
+
+/* Plain memory in the area's first 16 MiB from here on: see rig_area.c.  Resets. */
+void rig_script_plain(bool on);
+
 /* The calls since the last reset or rig_script_forget: how many, how many of a kind, and the first
  * 16384 of them. */
 void rig_script_forget(void);
