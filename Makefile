@@ -59,7 +59,7 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 # --- configurations -------------------------------------------------------------------------------
 
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
-CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up host host-up host-asan host32 host32-p12 host32-p14
+CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up host host-up host-asan host32 host32-p12 host32-p14 host32-small
 $(foreach c,$(CONFIGS),$(eval SHIFT_$(c) := $(PAGE_SHIFT)))
 SHIFT_host32-p12 := 12
 SHIFT_host32-p14 := 14
@@ -75,6 +75,7 @@ MACHINE_host-asan := host
 MACHINE_host32 := host32
 MACHINE_host32-p12 := host32
 MACHINE_host32-p14 := host32
+MACHINE_host32-small := host32
 PORT_x86 := x86
 PORT_arm := arm
 PORT_host := host
@@ -91,6 +92,9 @@ EXTRA_host-asan += -Wno-frame-larger-than
 EXTRA_host32 += -Wno-frame-larger-than
 EXTRA_host32-p12 := $(EXTRA_host32) -DSH_MAX_CPUS=1
 EXTRA_host32-p14 := $(EXTRA_host32)
+# The heap of addresses below 32 MiB, with arenas and chunks of 1 MiB: a look at everything is cheap,
+# and growth meets their ends.
+EXTRA_host32-small := -DMM_ARENA_SHIFT=20 -DMM_CHUNK_SHIFT=20 -DMM_ADDRESS_BITS=25 -mpopcnt
 
 ifdef SH_MAX_CPUS
 USER_FLAGS += -DSH_MAX_CPUS=$(SH_MAX_CPUS)
@@ -189,9 +193,10 @@ libraries: $(LIBRARIES:%=build/%/libspanheap.a)
 KT := kernel-test
 KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
     $(filter-out $(KT)/test_util.c $(KT)/test_suites.c,$(wildcard $(KT)/test_*.c)))
-KT_HOST_ONLY := test_script
+KT_HOST_ONLY := test_script test_sweep
 KT_BOOT_ONLY := test_kernel test_timer
-KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) rig_host rig_area host_main
+KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) rig_host rig_area sweep_situations sweep_operations \
+    host_main
 KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) replay demo main string rig_kernel walk \
     $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(wildcard $(KT)/bench*.c))
 
@@ -226,6 +231,17 @@ $(KT_HOST:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$
 -include $(KT_HOST:%=build/$(1)/$(KT)/%.d)
 endef
 $(foreach c,host host-asan host32 host32-p12 host32-p14,$(eval $(call hosttest,$(c))))
+
+# The sweep of failures alone, in a small address space; the program itself is above it.
+KT_SWEEP := printf test test_util test_sweep rig_host rig_area sweep_situations \
+    sweep_operations sweep_suites host_main
+build/host32-small/sweep: $(KT_SWEEP:%=build/host32-small/$(KT)/%.o) $(MM_OBJECTS_host32-small)
+	$(call say,LINK $@)
+	$(Q)$(CC_host32) -m32 -static -Wl,-Ttext-segment=0x40000000 -o $@ $(filter %.o,$^)
+
+$(KT_SWEEP:%=build/host32-small/$(KT)/%.o): CFLAGS_host32-small := \
+    $(filter-out -ffreestanding,$(CFLAGS_host32-small)) -I$(KT)
+-include $(KT_SWEEP:%=build/host32-small/$(KT)/%.d)
 
 # --- run ------------------------------------------------------------------------------------------
 
@@ -270,7 +286,7 @@ traces: build/gen_trace
 # --- test -----------------------------------------------------------------------------------------
 
 TEST_IMAGES := build/x86/kernel.elf build/x86-up/kernel.elf build/arm/kernel.elf build/arm-64k/kernel.elf
-TEST_HOSTS := $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-p14)
+TEST_HOSTS := build/host32-small/sweep $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-p14)
 FILTER ?=
 BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTER))
 
@@ -299,6 +315,7 @@ ARM, 64 KiB pages, TTBR1, 8 MiB|$(BOOT) ttbr=1' ARCH=arm IMAGE=build/arm-64k/ker
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
 simulated ARM, 64 KiB pages|timeout 400 build/sim-arm-64k
+host 32-bit, small arenas, failures|timeout 400 build/host32-small/sweep sweep 8
 x86, accidents explained|$(DEMOS) ARCH=x86 IMAGE=build/x86/kernel.elf
 ARM, accidents explained|$(DEMOS) ARCH=arm IMAGE=build/arm/kernel.elf
 host 64-bit, address sanitizer|timeout 400 build/host-asan/host-test $(FILTER)

@@ -1,5 +1,5 @@
 /*
- * Runs the suites on the host:  host-test [suite | suite/test]
+ * Runs the suites on the host:  host-test [suite | suite/test [seeds]]
  *
  * The rig (rig_host.c) catches signals: a touch of memory that is not the heap's fails the running
  * test, a test that hangs ends the run.
@@ -24,10 +24,12 @@ void k_exit(bool pass)
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (argc > 2) {
-        fprintf(stderr, "usage: %s [suite | suite/test]\n", argv[0]);
+    if (argc > 3) {
+        fprintf(stderr, "usage: %s [suite | suite/test [seeds]]\n", argv[0]);
         return 2;
     }
+    if (argc == 3)
+        test_seeds = (unsigned)strtoul(argv[2], NULL, 10);
     return test_run(sizeof(void *) == 8 ? "host 64-bit" : "host 32-bit",
-                    argc == 2 ? argv[1] : "") != 0;
+                    argc > 1 ? argv[1] : "") != 0;
 }

@@ -20,8 +20,10 @@
 #endif
 
 #define AREA_ALIGN (64 * T_MIB)
-/* 64-bit: far from everything.  32-bit: the area crosses 2^31, where signed arithmetic breaks. */
-#define AREA_HINT ((uintptr_t)(sizeof(void *) == 8 ? 0x200000000000u : 0x68000000u))
+/* 64-bit: far from everything.  32-bit: the area crosses 2^31, where signed arithmetic breaks; with
+ * an arena map for the lower part of the address space, low. */
+#define AREA_HINT \
+    ((uintptr_t)(sizeof(void *) == 8 ? 0x200000000000u : AREA_IS_SMALL ? 0x01000000u : 0x68000000u))
 #define SEALED 0xE5
 
 uintptr_t area_base;

@@ -6,7 +6,8 @@
 
 #include "kernel-test/test_util.h"
 
-#define AREA_SIZE ((size_t)(sizeof(void *) == 8 ? 2048u : 768u) << 20)
+#define AREA_SIZE ((size_t)(sizeof(void *) == 8 ? 2048u : AREA_IS_SMALL ? 16u : 768u) << 20)
+#define AREA_IS_SMALL (MM_ADDRESS_BITS < 32)
 /* What of it rig_script_plain makes plain memory, from its base on. */
 #define AREA_PLAIN ((size_t)16 << 20)
 

@@ -244,9 +244,22 @@ static size_t first_taken(uintptr_t base, size_t size)
     return WHOLE;
 }
 
+/* Where it ends, with the windows that follow without a gap: as in arch/windows.c they are one. */
+static uintptr_t window_end(const struct range *window)
+{
+    uintptr_t end = window->base + window->size;
+
+    for (unsigned i = 0; i < window_count;) {
+        bool next = windows[i].base == end;
+        end += next ? windows[i].size : 0;
+        i = next ? 0 : i + 1;
+    }
+    return end;
+}
+
 static uintptr_t fit_in_window(const struct range *window, size_t size, size_t align)
 {
-    uintptr_t end = window->base + window->size, p = (window->base + align - 1) & ~(align - 1);
+    uintptr_t end = window_end(window), p = (window->base + align - 1) & ~(align - 1);
 
     while (p >= window->base && p < end && size <= end - p) {
         size_t taken = first_taken(p, size);
@@ -261,7 +274,7 @@ static bool window_holds(uintptr_t base, size_t size)
 {
     for (unsigned i = 0; i < window_count; i++)
         if (base >= windows[i].base && base - windows[i].base < windows[i].size &&
-            size <= windows[i].size - (base - windows[i].base))
+            size <= window_end(&windows[i]) - base)
             return true;
     return false;
 }

@@ -30,6 +30,7 @@ run() {
         [ "${counts#*passed, }" != "0 failed" ] || counts="${counts%,*}, 1 failed"
     fi
     printf '%-34s %s  (%s s)\n' "$label" "$counts" $(($(date +%s) - start))
+    sed -n 's/^failure: /    failure: /p' "$log"
     echo "$counts" >"$directory/$2.status"
 }
 

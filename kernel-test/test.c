@@ -27,6 +27,9 @@ static volatile bool guarded; /* `failure` is where to go */
 static const struct suite *running_suite;
 static const struct test *running;
 
+void (*t_failing)(void);
+unsigned test_seeds;
+
 void t_print_running(void)
 {
     if (running != NULL)
@@ -44,6 +47,9 @@ void t_fail(const char *file, int line, const char *format, ...)
     t_vprintf(format, arguments);
     va_end(arguments);
     t_printf("\n");
+    if (t_failing != NULL)
+        t_failing();
+    t_failing = NULL;
     if (!guarded)
         k_exit(false);
     guarded = false;

@@ -31,6 +31,12 @@ extern const struct suite *const test_suites[];
  * On the host to stdout, booted to the serial line. */
 void t_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Called when a test fails, to say where it was; NULL = nothing more to say. */
+extern void (*t_failing)(void);
+
+/* How often tests repeat themselves that draw what they do from a seed; 0 = a sample will do. */
+extern unsigned test_seeds;
+
 /* Ends the running test as failed. */
 void t_fail(const char *file, int line, const char *format, ...) __attribute__((noreturn, format(printf, 3, 4)));
 

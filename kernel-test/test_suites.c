@@ -7,7 +7,7 @@
 extern const struct suite suite_malloc, suite_misuse, suite_windows, suite_growth, suite_failure,
     suite_random, suite_stats, suite_trim, suite_demand, suite_interrupt, suite_shutdown,
     suite_trace, suite_script, suite_kernel, suite_timer, suite_arena, suite_pages, suite_span, suite_verify,
-    suite_tiers, suite_explain;
+    suite_tiers, suite_explain, suite_sweep;
 
 const struct suite *const test_suites[] = {
 #if !__STDC_HOSTED__
@@ -23,6 +23,9 @@ const struct suite *const test_suites[] = {
     &suite_script,
 #endif
     &suite_failure,
+#if __STDC_HOSTED__
+    &suite_sweep,
+#endif
     &suite_random,
     &suite_stats,
     &suite_trim,
