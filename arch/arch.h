@@ -172,6 +172,8 @@ struct sh_port {
     size_t (*table_cost)(uintptr_t base, size_t size);
     /* Windows donated. */
     unsigned (*windows)(void);
+    /* From sh_verify: faults of the page tables, each logged; NULL = nothing to look at. */
+    size_t (*verify)(void);
 };
 extern const struct sh_port sh_arch_port;
 
@@ -193,7 +195,9 @@ const char *sh_window_error(void);
  */
 
 /* One frame of `size` bytes (SH_TABLE_FRAME_SIZE or SH_ARCH_PAGE_SIZE), naturally aligned, contents
- * arbitrary.  false = none left. */
+ * arbitrary, address 0 too.  false = none left.  A frame that no entry can name, or that is one of the
+ * heap's page tables, counts as none, and the log says so; the first is given back at once, the second
+ * is not.  A frame given twice for pages has lost its contents to the second; sh_verify names it. */
 bool sh_kernel_frame_alloc(size_t size, sh_paddr *out);
 
 /* Takes back exactly what frame_alloc gave. */

@@ -24,6 +24,11 @@
  *
  * 2. Tables, 3. Reaching a table: see tables.c
  *
+ *    Two pages with one frame are found by verify(), exactly, in passes over the entries: each
+ *    pass marks PASS_FRAMES frames, a byte each, and finds where the next begins.  So it needs no
+ *    memory for all frames, and takes as many passes as the heap has frames in different stretches
+ *    of that length.  To ask at every commit would cost a walk over all pages each time.
+ *
  * 4. Order
  *
  *    arch_table_written, arch_published and arch_flush of cpu.h.  Not present → present needs no
@@ -33,10 +38,17 @@
 #include "cpu.h"
 #include "pte.h"
 
+enum { PASS_FRAMES = 1024 };
 enum { NEEDS_SHOOTDOWN = !ARCH_FLUSH_IS_GLOBAL && SH_MAX_CPUS > 1 };
 
 struct sh_hooks arch_hooks;
 static unsigned cpu_count;
+
+/* Nothing else runs in the heap meanwhile. */
+static struct {
+    sh_paddr first, next; /* frames of this pass and of the next one, ~0 = there is none */
+    bool seen[PASS_FRAMES];
+} pass;
 
 ARCH_CALL void arch_log(const char *text)
 {
@@ -60,6 +72,7 @@ enum work {
     CLAIM,         /* prepared → pending, with a frame; stops where there is none */
     FILL,          /* pending → present, zeroed first */
     HIDE,          /* present → pending, the frame kept */
+    COUNT_TWICE,   /* present ones whose frame another page, or a table, has too */
     COUNT_FOREIGN, /* entries, each of the copies, whose address nobody reserved */
     END
 };
@@ -125,6 +138,30 @@ static void end_page(struct arch_entry *entry, enum pte_tag tag)
         sh_kernel_frame_free(pte_frame(was), SH_ARCH_PAGE_SIZE);
 }
 
+/* Has the frame of this page been met in this pass, or is it a table? */
+static bool is_twice(const struct arch_entry *entry)
+{
+    sh_paddr frame = pte_frame(entry->says);
+    struct arch_text line = { .length = 0 };
+    size_t index;
+
+    if (frame < pass.first)
+        return false;
+    if (frame - pass.first >= (sh_paddr)PASS_FRAMES << SH_ARCH_PAGE_SHIFT) {
+        pass.next = frame < pass.next ? frame : pass.next;
+        return false;
+    }
+    index = (size_t)(frame - pass.first) >> SH_ARCH_PAGE_SHIFT;
+    if (!pass.seen[index] && !arch_tables_in(frame, SH_ARCH_PAGE_SIZE)) {
+        pass.seen[index] = true;
+        return false;
+    }
+    arch_text_add(&line, "verify: frame % of the page at % has another use too", (uintptr_t)frame,
+                  entry->at);
+    arch_log(line.text);
+    return true;
+}
+
 /* Does its work on each page of the range in ascending order; addresses without a table are left
  * out.  The number of pages that it was to be done on and was. */
 static size_t each_page(uintptr_t base, size_t size, unsigned work)
@@ -165,6 +202,10 @@ static size_t each_page(uintptr_t base, size_t size, unsigned work)
             if (!present)
                 continue;
             write_page(&entry, pte_encode_absent(PTE_TAG_PENDING, pte_frame(entry.says)));
+            break;
+        case COUNT_TWICE:
+            if (!present || !is_twice(&entry))
+                continue;
             break;
         case COUNT_FOREIGN:
             if (entry.says == 0 || arch_window_owner(entry.at) == ARCH_RESERVED)
@@ -337,6 +378,25 @@ ARCH_CALL static size_t count_foreign(uintptr_t base, size_t size)
     return each_page(base, size, COUNT_FOREIGN);
 }
 
+ARCH_CALL static size_t count_twice(uintptr_t base, size_t size)
+{
+    return each_page(base, size, COUNT_TWICE);
+}
+
+static size_t verify(void)
+{
+    size_t faults = 0;
+
+    pass.next = 0;
+    do {
+        pass.first = pass.next;
+        pass.next = ~(sh_paddr)0;
+        __builtin_memset(pass.seen, 0, sizeof pass.seen);
+        faults += arch_window_each(count_twice);
+    } while (pass.next != ~(sh_paddr)0);
+    return faults;
+}
+
 /* Data frames go back first, through entries that still stand; then the tables, after a second
  * flush. */
 static int detach(void)
@@ -357,4 +417,5 @@ const struct sh_port sh_arch_port = {
     .table_bytes = arch_tables_bytes,
     .table_cost = arch_tables_cost,
     .windows = arch_window_count,
+    .verify = verify,
 };

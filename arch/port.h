@@ -127,7 +127,7 @@ ARCH_CALL bool arch_entry_swap(struct arch_entry *entry, uint64_t desired);
 /* Whatever it says. */
 ARCH_CALL void arch_entry_write(struct arch_entry *entry, uint64_t desired);
 
-/* A frame that entries can name, or false. */
+/* A frame that entries can name and that is no table of ours, or false.  The log has the reason. */
 ARCH_CALL bool arch_frame_take(size_t size, sh_paddr *frame);
 
 /* Zeroes 4 KiB.  `table`: also in the eyes of the walker. */
@@ -139,6 +139,9 @@ ARCH_CALL bool arch_tables_install(uintptr_t base, size_t size);
 
 /* As arch_window_each, for what our directory entries translate. */
 ARCH_CALL size_t arch_tables_each(arch_range_fn *work);
+
+/* Does a table of ours lie in this frame? */
+ARCH_CALL bool arch_tables_in(sh_paddr frame, size_t size);
 
 /* Is the directory entry for this address ours? */
 ARCH_CALL bool arch_tables_own(uintptr_t at);

@@ -20,6 +20,12 @@
  *    machines, where the bitmaps would be too long, a software bit of the directory entry takes
  *    their place.
  *
+ *    A kernel's frame allocator may be wrong, and one wrong frame ends the machine when it is a
+ *    table: so no frame is taken that is a table of ours, or will be.  The question is asked for
+ *    every frame, and costs a bit: `hashed` has one for each table's frame number, modulo its
+ *    length.  Tables are never freed, so no bit ever has to go.  Only a frame whose bit is set is
+ *    looked for among the directory entries.
+ *
  * 3. Reaching a table
  *
  *    Only through sh_kernel_phys_to_virt, one pointer at a time, interrupts off, for at most 4 KiB
@@ -34,7 +40,8 @@
 enum {
     OWN_BITS = 1 << (32 - PTE_DIRECTORY_SHIFT_MIN),
     GROUP_BITS = 1 << (32 - PTE_FRAME_SHIFT_MIN),
-    CHUNK_SHIFT = 22
+    CHUNK_SHIFT = 22,
+    HASH_BITS = 1024
 };
 
 #define NO_TABLES SIZE_MAX /* missing_tables: something is in the way */
@@ -48,6 +55,7 @@ static struct {
     uint32_t own[OWN_BITS / 32];
     uint32_t touched[GROUP_BITS / 32];
     uint32_t settled[GROUP_BITS / 32];
+    uint32_t hashed[HASH_BITS / 32];
 } tables;
 
 /* Table frames in hand.  Each holds the address of the next in its first entry: with its low
@@ -160,14 +168,59 @@ ARCH_CALL void arch_frame_zero(sh_paddr frame, bool table)
  * Frames
  */
 
+static const char table_again[] = "frame %:% is given again, and a page table";
+
+static uintptr_t hash(sh_paddr frame)
+{
+    return (uintptr_t)(frame >> 12) % HASH_BITS;
+}
+
+static bool is_table(sh_paddr frame)
+{
+    uintptr_t at = 0;
+
+    if (!bit_test(tables.hashed, hash(frame), 0))
+        return false;
+    do {
+        struct arch_entry entry;
+
+        entry.at = at;
+        if (arch_tables_own(at) && arch_entry_find(&entry, ARCH_TO_DIRECTORY) == PTE_TABLE
+            && pte_directory_table(entry.says) >> 12 == frame >> 12)
+            return true;
+        at += (uintptr_t)1 << pte_directory_shift();
+    } while (at != 0);
+    return false;
+}
+
+ARCH_CALL bool arch_tables_in(sh_paddr frame, size_t size)
+{
+    for (size_t part = 0; part < size; part += SH_TABLE_FRAME_SIZE)
+        if (is_table(frame + part))
+            return true;
+    return false;
+}
+
+static void refuse_frame(sh_paddr frame, const char *why)
+{
+    struct arch_text line = { .length = 0 };
+
+    arch_text_add(&line, why, (uintptr_t)(frame >> 32), (uintptr_t)frame);
+    arch_log(line.text);
+}
+
+/* What is held already is not given back: it would be free, and in use. */
 ARCH_CALL bool arch_frame_take(size_t size, sh_paddr *frame)
 {
     if (!sh_kernel_frame_alloc(size, frame))
         return false;
-    if (pte_frame_fits(*frame, size))
+    if (!pte_frame_fits(*frame, size)) {
+        refuse_frame(*frame, "frame %:% is misaligned or out of reach");
+        sh_kernel_frame_free(*frame, size);
+    } else if (arch_tables_in(*frame, size))
+        refuse_frame(*frame, table_again);
+    else
         return true;
-    arch_log("sh_kernel_frame_alloc: misaligned or out of reach");
-    sh_kernel_frame_free(*frame, size);
     return false;
 }
 
@@ -189,6 +242,14 @@ __attribute__((noinline)) static sh_paddr pop_frame(struct frame_list *list)
     list->first.slot = list->first.says;
     list->count--;
     return frame;
+}
+
+static bool in_list(struct frame_list list, sh_paddr frame)
+{
+    while (list.count != 0)
+        if (pop_frame(&list) == frame)
+            return true;
+    return false;
 }
 
 static void free_frames(struct frame_list *list)
@@ -276,6 +337,7 @@ static void install_group(uintptr_t group, struct frame_list *spare)
         }
         if (!arch_entry_swap(&entry, pte_directory_encode(frame, entry.at)))
             continue;
+        bit_set(tables.hashed, hash(frame), 0);
         bit_set(tables.own, entry.at, PTE_DIRECTORY_SHIFT_MIN);
         used = true;
     }
@@ -322,7 +384,10 @@ ARCH_CALL bool arch_tables_install(uintptr_t base, size_t size)
 
     while (done && spare.count < need) {
         done = arch_frame_take(SH_TABLE_FRAME_SIZE, &frame);
-        if (done)
+        if (done && in_list(spare, frame)) {
+            refuse_frame(frame, table_again);
+            done = false;
+        } else if (done)
             push_frame(&spare, frame);
     }
     for (; done && size != 0; base += bytes, size -= bytes) {

@@ -150,7 +150,7 @@ static void several_windows(void)
     unsigned first = sweep_below(5);
 
     for (unsigned i = 0; i < 5; i++)
-        window(((first + i * 3) & 7) * 512 * T_KIB, (128 + 64 * sweep_below(4)) * T_KIB);
+        window(((first + i * 3) & 7) * 512 * T_KIB, (320 + 64 * sweep_below(3)) * T_KIB);
     take_live(8);
 }
 

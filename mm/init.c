@@ -134,7 +134,7 @@ int sh_verify(void)
     int (*const checks[])(void) = { mm_arena_verify, mm_linear_verify,  mm_pages_verify,
                                     mm_heap_verify,  spans_verify,      mm_cache_verify,
                                     mm_central_verify, mm_cache_verify_listed, mm_grow_verify,
-                                    mm_fence_verify };
+                                    mm_fence_verify, mm_port_verify };
     mm_cache_verify_start();
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         int faults = checks[i]();

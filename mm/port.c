@@ -59,3 +59,9 @@ void mm_port_fault(uintptr_t base, size_t size)
     sh_arch_fault(base, size);
     mm_hook_leave(&mark);
 }
+
+int mm_port_verify(void)
+{
+    const struct sh_port *port = mm_port();
+    return port == NULL || port->verify == NULL ? 0 : (int)port->verify();
+}

@@ -27,4 +27,7 @@ bool mm_port_commit(uintptr_t base, size_t size);
 void mm_port_decommit(uintptr_t base, size_t size);
 void mm_port_fault(uintptr_t base, size_t size);
 
+/* For sh_verify: what the port finds wrong with its tables. */
+int mm_port_verify(void);
+
 #endif

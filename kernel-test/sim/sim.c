@@ -24,12 +24,16 @@
 
 enum { FRAMES = 4096, MEMORY = FRAMES * 4096, CPUS = 2, TLB_MAX = 4096 };
 
+#define NOTHING UINT64_MAX
+
 static enum sim_machine machine;
 static bool direct_map;
 static uint64_t memory_base;
 static unsigned char *memory;             /* plain view */
 static unsigned char *alias[CPUS];        /* through phys_to_virt */
 static unsigned char *seen;               /* by walkers */
+static uint64_t given = NOTHING, lie = NOTHING; /* see sim_give */
+static bool repeating;
 static unsigned char owner[FRAMES];       /* 0 free, else frames in the block; 255 inside one */
 static size_t frames_out, next_frame;
 static uint64_t roots[2][2];              /* directory × (low, high) */
@@ -41,7 +45,7 @@ static unsigned cpu;
 
 long sim_fail_after = -1;
 unsigned long sim_allocs, sim_flushes, sim_shootdowns, sim_announced, sim_pauses;
-unsigned sim_panics;
+unsigned sim_panics, sim_lies_freed, sim_repeat;
 char sim_last_log[256];
 struct sim_registers sim_registers;
 
@@ -196,7 +200,30 @@ static uint64_t take_block(size_t count)
         memset(seen + at * 4096, 0xA7, count * 4096);
         return memory_base + at * 4096;
     }
-    return 0;
+    return NOTHING;
+}
+
+void sim_give(uint64_t frame)
+{
+    given = frame;
+    lie = NOTHING;
+}
+
+/* false = it is a lie. */
+static bool give_now(size_t count, uint64_t *out)
+{
+    size_t at = (size_t)(given - memory_base) / 4096;
+
+    *out = given;
+    given = NOTHING;
+    if ((*out - memory_base) % (count * 4096) == 0 && *out - memory_base < MEMORY && all_free(at, count)) {
+        memset(owner + at, 255, count);
+        owner[at] = (unsigned char)count;
+        return true;
+    }
+    lie = repeating ? NOTHING : *out;
+    repeating = false;
+    return false;
 }
 
 bool sh_kernel_frame_alloc(size_t size, sh_paddr *out)
@@ -208,10 +235,16 @@ bool sh_kernel_frame_alloc(size_t size, sh_paddr *out)
         return false;
     if (sim_fail_after > 0)
         sim_fail_after--;
-    *out = take_block(size / 4096);
-    if (*out == 0)
+    if (given != NOTHING) {
+        if (!give_now(size / 4096, out))
+            return true;
+    } else
+        *out = take_block(size / 4096);
+    if (*out == NOTHING)
         return false;
     frames_out += size;
+    if (sim_repeat != 0 && --sim_repeat == 0)
+        given = *out, repeating = true;
     return true;
 }
 
@@ -219,7 +252,13 @@ void sh_kernel_frame_free(sh_paddr frame, size_t size)
 {
     size_t at = (size_t)(frame - memory_base) / 4096;
 
-    CHECK(!irq_off[cpu] && at < FRAMES && owner[at] == size / 4096);
+    CHECK(!irq_off[cpu]);
+    if (frame == lie) {
+        lie = NOTHING;
+        sim_lies_freed++;
+        return;
+    }
+    CHECK(at < FRAMES && owner[at] == size / 4096);
     for (unsigned i = 0; i < CPUS; i++)
         for (size_t j = 0; j < tlb_count[i]; j++)
             CHECK(tlb[i][j].frame < frame || tlb[i][j].frame - frame >= size);
@@ -529,7 +568,10 @@ void sim_start(enum sim_machine with, bool direct)
         mprotect(alias[i], MEMORY, direct ? PROT_READ | PROT_WRITE : PROT_NONE);
     memset(owner, 0, sizeof owner);
     tlb_count[0] = tlb_count[1] = 0;
-    memory_base = machine == SIM_PAE || machine == SIM_PAE_NX ? UINT64_C(0x123400000) : 0x80000000u;
+    memory_base = machine == SIM_PAE || machine == SIM_PAE_NX ? UINT64_C(0x123400000)
+                  : direct                                     ? 0x80000000u
+                                                               : 0; /* frame 0 is one as any other */
+    given = lie = NOTHING;
     next_frame = 0;
     frames_out = 0;
     sim_fail_after = -1;

@@ -34,6 +34,13 @@ void sim_kernel_map(uintptr_t address, uint64_t physical, bool present);
 
 size_t sim_frames_out(void); /* bytes */
 extern long sim_fail_after;  /* frame_alloc calls that still succeed; −1 = all */
+
+/* The next frame_alloc gives this frame, whatever it is.  What is free is then held; anything else is
+ * a lie, and the first frame_free of it is only counted, until the next sim_give. */
+void sim_give(uint64_t frame);
+extern unsigned sim_lies_freed;
+extern unsigned sim_repeat; /* after so many frames the last one is given once again */
+
 extern unsigned long sim_allocs, sim_flushes, sim_shootdowns, sim_announced, sim_pauses;
 extern struct sh_hooks sim_hooks;
 extern unsigned sim_panics;

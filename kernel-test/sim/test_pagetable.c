@@ -15,6 +15,8 @@
  */
 #include "sim.h"
 
+#include "arch/port.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -417,6 +419,117 @@ static void failure_leaves_nothing(void)
     stop();
 }
 
+/* A commit of a page with a frame that is refused: nothing has changed, and the log says why. */
+static void frame_is_refused(uintptr_t page, uint64_t frame, const char *why)
+{
+    size_t out = sim_frames_out();
+
+    sim_last_log[0] = '\0';
+    sim_give(frame);
+    CHECK(!sh_arch_commit(page, PAGE));
+    CHECK(strstr(sim_last_log, why) != NULL);
+    CHECK(sim_frames_out() == out && sh_arch_state(page) == SH_PREPARED);
+}
+
+/* Frames that no entry can name are refused, and given back. */
+static void frames_out_of_reach_are_refused(void)
+{
+    bool pae = machine == SIM_PAE || machine == SIM_PAE_NX;
+    unsigned freed = sim_lies_freed;
+    sh_paddr physical;
+    uintptr_t base;
+
+    start();
+    CHECK(sh_add_window(0xD0000000u, 0x800000) == SH_OK);
+    base = sh_arch_reserve(0, 0x800000, 0x400000);
+    sim_give(0x80000800u);
+    CHECK(!sh_arch_map(base, 0x400000) && strstr(sim_last_log, "frame 0x00000000:0x80000800 is misaligned"));
+    sim_give((uint64_t)1 << (pae ? 52 : 32));
+    CHECK(!sh_arch_map(base, 0x400000) && strstr(sim_last_log, ":0x00000000 is misaligned or out of reach"));
+    CHECK(sh_arch_state(base) == SH_RESERVED && sim_frames_out() == 0);
+    CHECK(sh_arch_map(base, 0x800000));
+    frame_is_refused(base, 0x80000001u, "misaligned");
+    frame_is_refused(base, 0x80000000u + PAGE / 2, "misaligned");
+    frame_is_refused(base, (uint64_t)1 << (pae ? 63 : 32), "out of reach");
+    CHECK(sim_lies_freed == freed + 5 && sh_arch_commit(base, 4 * PAGE));
+    if (!pae && !direct && PAGE == 4096) { /* with 64 KiB the roots lie there */
+        sim_give(0);
+        CHECK(sh_arch_commit(base + 4 * PAGE, PAGE));
+        CHECK(sh_arch_port.physical(base + 4 * PAGE, &physical) && physical == 0);
+        CHECK(sim_walk(0, base + 4 * PAGE).present && sim_walk(0, base + 4 * PAGE).physical == 0);
+    }
+    CHECK(sh_arch_port.verify() == 0);
+    stop();
+}
+
+/* Where the leaf table for an address lies: in a frame of ours. */
+static uint64_t table_of(uintptr_t at)
+{
+    struct arch_entry entry = { .at = at };
+
+    (void)arch_entry_find(&entry, ARCH_TO_LEAF);
+    return entry.slot & ~(uint64_t)4095;
+}
+
+/* Given again while it is held: a table at once, as a page and as a table, also before the first is
+ * installed. */
+static void tables_are_not_given_twice(void)
+{
+    unsigned freed = sim_lies_freed;
+    unsigned long allocs;
+    uintptr_t base;
+    uint64_t table;
+
+    start();
+    CHECK(sh_add_window(0xD0000000u, 0xC00000) == SH_OK);
+    base = sh_arch_reserve(0, 0xC00000, 0x400000);
+    CHECK(sh_arch_map(base, 0x400000) && sh_arch_commit(base, PAGE));
+    table = table_of(base);
+    frame_is_refused(base + PAGE, table & ~(uint64_t)(PAGE - 1), "a page table");
+    sim_give(table);
+    CHECK(!sh_arch_map(base + 0x400000, 0x400000) && strstr(sim_last_log, "a page table"));
+    CHECK(sh_arch_state(base + 0x400000) == SH_RESERVED);
+    sim_give(UINT64_MAX);
+    sim_last_log[0] = '\0';
+    allocs = sim_allocs;
+    sim_repeat = 1;
+    CHECK(!sh_arch_map(base + 0x400000, 0x800000) && strstr(sim_last_log, "a page table"));
+    CHECK(sim_allocs > allocs + 1 && sim_lies_freed == freed);
+    CHECK(sh_arch_map(base + 0x400000, 0x800000) && sh_arch_commit(base + PAGE, PAGE));
+    CHECK(sh_arch_port.verify() == 0);
+    stop();
+}
+
+/* A page's, by the next look at everything: far from each other, in one commit, and as a table. */
+static void shared_frames_are_found(void)
+{
+    sh_paddr physical;
+    uintptr_t base;
+
+    start();
+    CHECK(sh_add_window(0xD0000000u, 0xC00000) == SH_OK);
+    base = sh_arch_reserve(0, 0xC00000, 0x400000);
+    CHECK(sh_arch_map(base, 0x400000) && sh_arch_commit(base, 40 * PAGE));
+    CHECK(sh_arch_port.verify() == 0);
+    for (unsigned i = 0; i < 40; i += 13) {
+        CHECK(sh_arch_port.physical(base + i * PAGE, &physical));
+        sim_give(physical);
+        CHECK(sh_arch_commit(base + 45 * PAGE, PAGE));
+        CHECK(sh_arch_port.verify() == 1 && strstr(sim_last_log, "has another use too"));
+        sh_arch_decommit(base + 45 * PAGE, PAGE);
+        CHECK(sh_arch_port.verify() == 0);
+    }
+    CHECK(sh_arch_port.physical(base, &physical));
+    if (PAGE == 4096) {
+        sim_give(physical);
+        CHECK(sh_arch_map(base + 0x400000, 0x400000));
+        CHECK(sh_arch_port.verify() == 1 && strstr(sim_last_log, "has another use too"));
+        sh_arch_decommit(base, PAGE);
+        CHECK(sh_arch_port.verify() == 0);
+    }
+    stop();
+}
+
 /* One announcement a chunk, none for chunks whose tables are the kernel's. */
 static void tables_are_announced_once_a_chunk(void)
 {
@@ -524,7 +637,8 @@ static void run_all(enum sim_machine with, bool direct_map)
 {
     static void (*const tests[])(void) = {
         windows_are_refused_by_name, mode_is_refused, windows_come_in_any_order, edges_match_a_map,
-        transitions_match_the_model, failure_leaves_nothing, tables_are_announced_once_a_chunk,
+        transitions_match_the_model, failure_leaves_nothing, frames_out_of_reach_are_refused,
+        tables_are_not_given_twice, shared_frames_are_found, tables_are_announced_once_a_chunk,
         detach_is_refused_while_the_kernel_is_in, commits_may_race
     };
 
