@@ -302,6 +302,41 @@ $(TEST_SIMS): $(wildcard $(KT)/sim/*.[ch] arch/*.[ch] arch/x86/*.h arch/arm/*.h)
 	$(Q)mkdir -p build && $(CC_host32) -static -O1 -g -std=c11 -I$(KT)/sim $(SIM_FLAGS) -I. -o $@ \
 	    $(KT)/sim/sim.c $(KT)/sim/test_pagetable.c $(PORT_SOURCES_x86)
 
+# The arena model: mm/ for 32 bits, scaled down, with what it writes in sections of its own and some of its
+# statics made visible, under a search for states.  build/model/<scale>/model.
+MODELS := page frame top
+MODEL_SHOWN := few kept kept_count refusals room_lacked current spares spare_count
+TEST_MODELS := $(MODELS:%=build/model/%/model)
+
+# $(1) = scale.
+define model
+MODEL_MM_$(1) := $(MM_SOURCES:%.c=build/model/$(1)/%.o) build/model/$(1)/size_class_table.o
+MODEL_$(1) := $(patsubst %.c,build/model/$(1)/%.o,$(wildcard $(KT)/model/*.c))
+MODEL_FLAGS_$(1) := -O3 $(WARN) $(FLAGS_host32) -DMODEL_$(1) -Wno-type-limits \
+    '-DSH_CONFIG_HEADER="kernel-test/model/scale.h"' -I. -Iarch/host -Ibuild/gen-12
+
+build/model/$(1)/size_class_table.o: build/gen-12/size_class_table.c
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC_host32) $$(MODEL_FLAGS_$(1)) -c -o $$@ $$<
+
+build/model/$(1)/%.o: %.c build/gen-12/size_class_count.h
+	@mkdir -p $$(@D)
+	$$(call say,CC   $$@)
+	$$(Q)$$(CC_host32) $$(MODEL_FLAGS_$(1)) -c -o $$@ $$<
+
+$$(MODEL_$(1)): MODEL_FLAGS_$(1) := $$(filter-out -ffreestanding -Wframe-larger-than=%,$$(MODEL_FLAGS_$(1))) -msse2
+
+build/model/$(1)/model: $$(MODEL_MM_$(1)) $$(MODEL_$(1))
+	$$(call say,LINK $$@)
+	$$(Q)$$(LD_host32) -m elf_i386 -r -o $$(@D)/all.o $$(MODEL_MM_$(1))
+	$$(Q)$$(OBJCOPY_host32) --rename-section .data=mm_data --rename-section .bss=mm_bss \
+	    $(MODEL_SHOWN:%=--globalize-symbol=%) $$(@D)/all.o $$(@D)/mm.o
+	$$(Q)$$(CC_host32) -static -no-pie -o $$@ $$(MODEL_$(1)) $$(@D)/mm.o
+
+-include $$(MODEL_MM_$(1):.o=.d) $$(MODEL_$(1):.o=.d)
+endef
+$(foreach m,$(MODELS),$(eval $(call model,$(m))))
+
 # label | command: longest first, so that two cores are busy to the end.
 define TESTS
 x86 2-level|$(BOOT)' ARCH=x86 IMAGE=build/x86/kernel.elf MEM=64M
@@ -312,6 +347,7 @@ x86 2-level, scratch page, 2 directories, 8 MiB|$(BOOT) phys=scratch dirs=2' ARC
 x86 PAE, scratch page, 2 directories|$(BOOT) phys=scratch dirs=2' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae MEM=32M
 ARM, TTBR1, scratch page, 2 directories|$(BOOT) ttbr=1 phys=scratch dirs=2' ARCH=arm IMAGE=build/arm/kernel.elf MEM=32M
 ARM, 64 KiB pages, TTBR1, 8 MiB|$(BOOT) ttbr=1' ARCH=arm IMAGE=build/arm-64k/kernel.elf MEM=8M CPU=cortex-a7
+arena model|timeout 400 sh $(KT)/model/model.sh $(TEST_MODELS)
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
 simulated ARM, 64 KiB pages|timeout 400 build/sim-arm-64k
@@ -325,7 +361,7 @@ host 32-bit, 16 KiB heap pages|timeout 400 build/host32-p14/host-test $(FILTER)
 endef
 export TESTS
 
-test: $(TEST_IMAGES) $(TEST_HOSTS) $(TEST_SIMS)
+test: $(TEST_IMAGES) $(TEST_HOSTS) $(TEST_SIMS) $(TEST_MODELS)
 	@echo "$$TESTS" | sh $(KT)/run-tests.sh build/test
 
 # --- the rest -------------------------------------------------------------------------------------
