@@ -9,10 +9,11 @@
 #   Rule: the rule or file
 #   Test: suite[/test]       what is known to find it: run first, and all the others if it does not
 #   Machine: x86 [word …]    if the host cannot see it
+#   Machine: model scale     the arena model of that scale; Test is one of its cases
 #
 # Each is applied to a copy of the tree, in build/mutants/<name>/, where the host's 32-bit suites are
 # built and run; with a Machine line that machine's kernel is booted instead, with the words on its
-# command line.  A test that fails, a crash and a hang all kill the mutant.  One that survives, a patch
+# command line, or the model is run.  A test that fails, a crash and a hang all kill the mutant.  One that survives, a patch
 # that does not apply and one that does not build fail the run; their copies stay for a look.
 set -u
 
@@ -39,12 +40,26 @@ copy_tree() {
     done
 }
 
-# Runs in the copy: host32 [suite[/test]], or a machine and words for its command line.  Says nothing
+# What has to be built for a machine and its words.
+target_of() {
+    case $1 in
+    host32) echo build/host32/host-test ;;
+    model) echo "build/model/$2/model" ;;
+    *) echo "build/$1/kernel.elf" ;;
+    esac
+}
+
+# Runs in the copy: host32 [suite[/test]], model scale [case], or a machine and words for its command line.  Says nothing
 # if all tests pass, else what ended it.
 run_tests() {
     if [ "$1" = host32 ]; then
         shift
         { timeout -k 2 "$LIMIT" build/host32/host-test "$@"; echo "status $?"; } 2>&1
+        set -- host32
+    elif [ "$1" = model ]; then
+        target=$(target_of "$1" "$2")
+        shift 2
+        { timeout -k 2 400 "$target" "$@"; echo "status $?"; } 2>&1
         set -- host32
     else
         config=$1
@@ -80,8 +95,7 @@ run_mutant() {
     words=
     case $machine in *' '*) words=${machine#* } ;; esac
     config=${config:-host32}
-    target=build/$config/kernel.elf
-    [ "$config" != host32 ] || target=build/host32/host-test
+    target=$(target_of "$config" "$words")
 
     copy_tree "$dir" "$config"
     echo failed >"$dir.result"
@@ -120,10 +134,12 @@ fi
 
 # The unbroken tree first: what it built is what the copies begin with.
 targets=build/host32/host-test
-machines=$(for patch in $patches; do header "$patch" Machine; done | sed 's/ .*//' | sort -u)
-for config in $machines; do
-    targets="$targets build/$config/kernel.elf"
-done
+for patch in $patches; do
+    header "$patch" Machine
+done | sort -u >build/mutants.machines
+while read -r machine words; do
+    targets="$targets $(target_of "$machine" "$words")"
+done <build/mutants.machines
 $MAKE -j2 $targets || exit 1
 
 # It must pass what the mutants are to fail, within the same time.
@@ -132,9 +148,6 @@ expect_sound() {
     [ -z "$3" ] || { echo "mutants.sh: without a mutant, $1 ${2:-}: $3" >&2; exit 1; }
 }
 expect_sound host32
-for patch in $patches; do
-    header "$patch" Machine
-done | sort -u >build/mutants.machines
 while read -r machine words; do
     expect_sound "$machine" "$words"
 done <build/mutants.machines
