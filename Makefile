@@ -305,7 +305,7 @@ $(TEST_SIMS): $(wildcard $(KT)/sim/*.[ch] arch/*.[ch] arch/x86/*.h arch/arm/*.h)
 # The arena model: mm/ for 32 bits, scaled down, with what it writes in sections of its own and some of its
 # statics made visible, under a search for states.  build/model/<scale>/model.
 MODELS := page frame top
-MODEL_SHOWN := few kept kept_count refusals room_lacked current spares spare_count
+MODEL_SHOWN := lowest highest few kept kept_count refusals room_lacked current spares spare_count
 TEST_MODELS := $(MODELS:%=build/model/%/model)
 
 # $(1) = scale.
@@ -347,7 +347,7 @@ x86 2-level, scratch page, 2 directories, 8 MiB|$(BOOT) phys=scratch dirs=2' ARC
 x86 PAE, scratch page, 2 directories|$(BOOT) phys=scratch dirs=2' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae MEM=32M
 ARM, TTBR1, scratch page, 2 directories|$(BOOT) ttbr=1 phys=scratch dirs=2' ARCH=arm IMAGE=build/arm/kernel.elf MEM=32M
 ARM, 64 KiB pages, TTBR1, 8 MiB|$(BOOT) ttbr=1' ARCH=arm IMAGE=build/arm-64k/kernel.elf MEM=8M CPU=cortex-a7
-arena model|timeout 400 sh $(KT)/model/model.sh $(TEST_MODELS)
+arena model|timeout 600 sh $(KT)/model/model.sh $(TEST_MODELS)
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
 simulated ARM, 64 KiB pages|timeout 400 build/sim-arm-64k

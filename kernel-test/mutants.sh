@@ -59,7 +59,7 @@ run_tests() {
     elif [ "$1" = model ]; then
         target=$(target_of "$1" "$2")
         shift 2
-        { timeout -k 2 400 "$target" "$@"; echo "status $?"; } 2>&1
+        { timeout -k 2 600 "$target" "$@"; echo "status $?"; } 2>&1
         set -- host32
     else
         config=$1

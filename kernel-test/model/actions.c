@@ -215,6 +215,17 @@ bool applies(unsigned number, unsigned page)
 }
 
 
+void refused_rightly(struct step step)
+{
+    const struct action *action = &actions[step.action];
+    if (check_possible(action->pages, action->align)) {
+        port_run = (struct port_run){ .annex = true, .serve = true };
+        if (!alloc(action)) {
+            violated("an allocation is refused, and there is a place for it", 0);
+        }
+    }
+}
+
 bool is_call(unsigned number)
 {
     return actions[number].kind < HANDLER;

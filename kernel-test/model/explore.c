@@ -24,9 +24,11 @@
  * 4. What is checked.  In every call of the port: that the contract allows it, that it is none where none
  *    may come, what a query of every page finds at that moment, and that the records behind it are mapped.
  *    After every action: its result, the ledger of frames, and that no memory was written but committed
- *    metadata.  In every state, all that check.c has.  At the end: a call that failed, while the same
- *    call without a failure succeeded, succeeds in the state that the failure left.  (Where the failed
- *    one had reserved address space, that may be cut up differently now: such calls are left out.)
+ *    metadata.  In every state, all that check.c has.  An
+ *    allocation that is refused although nothing failed, and although the page allocator has a place for
+ *    it, must succeed once there is address space for records.  At the end: a call that failed, while the
+ *    same call without a failure succeeded, succeeds in the state that the failure left.  (Where the
+ *    failed one had reserved address space, that may be cut up differently now: such calls are left out.)
  *
  * 5. The scope, which each line says, is small: a defect that needs more windows, more pages or a larger
  *    chunk is not found.  One CPU, no handler in the middle of an action, no small objects.
@@ -152,7 +154,7 @@ static uint32_t state_number(uint64_t hash, uint32_t parent, struct step step, b
 static struct {
     uint32_t parent;
     struct step step;
-    bool in_state;      /* the transition is over, its end is being checked */
+    enum { RUNNING, CHECKED, ASKED_AGAIN } end; /* of the transition: it is over, and its end is looked at */
     const char *what;
     uintptr_t at;
 } now;
@@ -191,6 +193,7 @@ static void on_signal(int number)
 
 /* ---- the search ---- */
 
+/* The end of a transition.  What is checked there ruins the state, so it is gone to again. */
 static void arrive(bool ok, bool good, uint32_t from, struct step step)
 {
     bool new;
@@ -199,15 +202,28 @@ static void arrive(bool ok, bool good, uint32_t from, struct step step)
     if (!ok && good && !port_run.reserved && is_call(step.action)) {
         states[number].wanted |= (uint16_t)(1u << step.action);
     }
-    if (!new) {
+    states[number].kept = new ? image_keep() : states[number].kept;
+    bool refused = !ok && port_run.failures == 0 && is_call(step.action) && scope->limit == 0;
+    if (!new && !refused) {
         image_undo();
         return;
     }
-    states[number].kept = image_keep();
-    now.in_state = true;
-    check_state();
-    now.in_state = false;
-    image_restore();
+    if (new) {
+        now.end = CHECKED;
+        check_state();
+        image_restore();
+    }
+    if (refused) {
+        now.end = RUNNING;
+        choices.given = choices.at;
+        if (new) {
+            perform(step);
+        }
+        now.end = ASKED_AGAIN;
+        refused_rightly(step);
+        image_restore();
+    }
+    now.end = RUNNING;
 }
 
 static void take(uint32_t from, struct step step)
@@ -316,8 +332,10 @@ static void report_violation(void)
         telling = true;
         perform(first.step);
         image_hash();
-        if (first.in_state) {
+        if (first.end == CHECKED) {
             check_state();
+        } else if (first.end == ASKED_AGAIN) {
+            refused_rightly(first.step);
         }
     }
     telling = false;
@@ -335,7 +353,7 @@ static bool run(const struct scope *wanted)
     transitions = failures = transitions_seen = 0;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
     ok = false;
-    now.in_state = false;
+    now.end = RUNNING;
     if (sigsetjmp(out, 1) == 0) {
         search();
         ok = true;

@@ -75,6 +75,9 @@ extern const unsigned action_count;
 bool applies(unsigned number, unsigned page);
 /* One transition, with the choices that are given; true = it did what it was to do. */
 bool perform(struct step step);
+/* Nothing failed, and it says no: then it says yes with address space for records, or there is nothing
+ * to give.  Ruins the state. */
+void refused_rightly(struct step step);
 /* An allocation that may call the port: if it fails for a hook's sake only, it works later. */
 bool is_call(unsigned number);
 /* sh_init as the scope has it. */
@@ -142,6 +145,8 @@ size_t image_bytes(void);
 
 /* All that must hold of the state now; ruins it. */
 void check_state(void);
+/* Has the page allocator a free run like that? */
+bool check_possible(size_t pages, size_t align);
 /* Of a run that was just given. */
 void check_run(uintptr_t base, size_t pages, size_t align, bool eager);
 
@@ -149,6 +154,7 @@ void check_run(uintptr_t base, size_t pages, size_t align, bool eager);
 extern struct mm_fixed few;
 extern struct mm_span *kept[10 * 4][4];
 extern uint8_t kept_count[10 * 4];
+extern uintptr_t lowest, highest;
 extern unsigned refusals;
 extern size_t room_lacked;
 struct remainder {

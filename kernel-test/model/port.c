@@ -75,10 +75,18 @@ static void record_mapped(const void *record, size_t size)
     }
 }
 
+static bool is_owned(uintptr_t at)
+{
+    return mm_bit_test(mm_chunk_of(at)->owned, mm_chunk_page(at));
+}
+
 void port_probe(void)
 {
     const struct mm_arena *seen = &mm_arena_dummy;
     unsigned pages = mm_mode.started ? page_count : 0, left = 0;
+    if (pages != 0 && lowest < highest && (!is_owned(lowest) || !is_owned(highest))) {
+        violated("the bounds lead the page allocator", lowest);
+    }
     for (unsigned page = 0; page < pages; page++, left -= left != 0) {
         uintptr_t at = page_address(page);
         const struct mm_arena *arena = mm_arena_of(at);
