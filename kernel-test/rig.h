@@ -45,8 +45,9 @@ void rig_probe(void (*probe)(void));
  * jumps out of the library. */
 bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *arg);
 
-/* The report of the last panic. */
+/* The report of the last panic, and how many there were since rig_panics began. */
 const char *rig_report(void);
+unsigned rig_panic_count(void);
 
 /* Compares every page of every window with what the heap believes: on the host the shadow state, on the
  * machine an independent walk of the page tables (state, descriptor kind, writable and executable,

@@ -79,6 +79,7 @@ static enum sh_context context_now;
 static unsigned long mended;
 
 static bool panic_awaited, panic_seen;
+static unsigned panic_count;
 static enum sh_panic panic_kind;
 static jmp_buf panic_exit;
 static char report_text[4096];
@@ -407,6 +408,7 @@ void sh_kernel_panic(enum sh_panic kind, const char *report)
         t_fail(__FILE__, __LINE__, "unexpected %s: %s",
                kind == SH_PANIC_MISUSE ? "misuse" : "corruption", report_text);
     panic_seen = true;
+    panic_count++;
     panic_kind = kind;
     if (kind == SH_PANIC_CORRUPTION)
         longjmp(panic_exit, 1);
@@ -416,6 +418,7 @@ bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *
 {
     panic_awaited = true;
     panic_seen = false;
+    panic_count = 0;
     report_text[0] = 0;
     if (setjmp(panic_exit) == 0)
         fn(arg);
@@ -426,6 +429,11 @@ bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *
 const char *rig_report(void)
 {
     return report_text;
+}
+
+unsigned rig_panic_count(void)
+{
+    return panic_count;
 }
 
 static void log_line(const char *text)

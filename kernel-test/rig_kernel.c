@@ -30,6 +30,7 @@ static size_t log_length;
 
 static struct {
     bool expected, seen;
+    unsigned count;
     enum sh_panic kind;
     struct k_jump back; /* out of the library, on corruption */
     char report[2048];
@@ -85,6 +86,7 @@ static void on_panic(enum sh_panic kind, const char *report)
         t_fail("panic", 0, "%s: %s", kind == SH_PANIC_MISUSE ? "misuse" : "corruption",
                panic.report);
     panic.seen = true;
+    panic.count++;
     panic.kind = kind;
     if (kind == SH_PANIC_CORRUPTION)
         k_longjmp(&panic.back, 1);
@@ -281,6 +283,7 @@ static bool contains(const char *text, const char *part)
 bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *arg)
 {
     panic.seen = false;
+    panic.count = 0;
     panic.report[0] = 0;
     if (k_setjmp(&panic.back) == 0) {
         panic.expected = true;
@@ -296,6 +299,11 @@ bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *
 const char *rig_report(void)
 {
     return panic.report;
+}
+
+unsigned rig_panic_count(void)
+{
+    return panic.count;
 }
 
 unsigned rig_audit(void)
