@@ -60,6 +60,7 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
 CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up host host-up host-asan host32 host32-p12 host32-p14 host32-small
+CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up host host-up host-asan host32 host32-up host32-p12 host32-p14
 $(foreach c,$(CONFIGS),$(eval SHIFT_$(c) := $(PAGE_SHIFT)))
 SHIFT_host32-p12 := 12
 SHIFT_host32-p14 := 14
@@ -73,6 +74,7 @@ MACHINE_host := host
 MACHINE_host-up := host
 MACHINE_host-asan := host
 MACHINE_host32 := host32
+MACHINE_host32-up := host32
 MACHINE_host32-p12 := host32
 MACHINE_host32-p14 := host32
 MACHINE_host32-small := host32
@@ -90,6 +92,7 @@ EXTRA_host32 := -DMM_DEBUG=1 -fsanitize=undefined -fsanitize-undefined-trap-on-e
 # The checks look at object sizes that the sanitizers enlarge.
 EXTRA_host-asan += -Wno-frame-larger-than
 EXTRA_host32 += -Wno-frame-larger-than
+EXTRA_host32-up := $(EXTRA_host32) -DSH_MAX_CPUS=1
 EXTRA_host32-p12 := $(EXTRA_host32) -DSH_MAX_CPUS=1
 EXTRA_host32-p14 := $(EXTRA_host32)
 # The heap of addresses below 32 MiB, with arenas and chunks of 1 MiB: a look at everything is cheap,
@@ -230,7 +233,7 @@ build/$(1)/host-test: $(KT_HOST:%=build/$(1)/$(KT)/%.o) $$(MM_OBJECTS_$(1))
 $(KT_HOST:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$$(CFLAGS_$(1))) -I$(KT)
 -include $(KT_HOST:%=build/$(1)/$(KT)/%.d)
 endef
-$(foreach c,host host-asan host32 host32-p12 host32-p14,$(eval $(call hosttest,$(c))))
+$(foreach c,host host-asan host32 host32-up host32-p12 host32-p14,$(eval $(call hosttest,$(c))))
 
 # The sweep of failures alone, in a small address space; the program itself is above it.
 KT_SWEEP := printf test test_util test_sweep rig_host rig_area sweep_situations \
@@ -369,8 +372,19 @@ test: $(TEST_IMAGES) $(TEST_HOSTS) $(TEST_SIMS) $(TEST_MODELS)
 check: libraries
 	$(Q)sh $(KT)/check.sh
 
-mutants:
+# DEEP=1: small faults everywhere (mutate.sh), a sample of COUNT by SEED; DEEP=all: every one.
+QUIET = $(filter-out -W% -MMD -MP -g,$(1)) -O1 -w
+mutants: $(if $(DEEP),build/host32-up/host-test build/x86-up/kernel.elf)
+ifdef DEEP
+	$(Q)DEEP='$(DEEP)' CC='$(CC_host32)' CFLAGS='$(call QUIET,$(CFLAGS_host32-up))' \
+	    OBJECTS='$(KT_HOST:%=build/host32-up/$(KT)/%.o) $(MM_OBJECTS_host32-up)' \
+	    KERNEL_CC='$(CC_x86)' KERNEL_CFLAGS='$(call QUIET,$(CFLAGS_x86-up))' \
+	    KERNEL_OBJECTS='$(KERNEL_x86-up) $(MM_OBJECTS_x86-up) $(PORT_OBJECTS_x86-up)' \
+	    KERNEL_LINK='$(CROSS_x86)gcc -nostdlib -static -m32 -no-pie -Wl,-T,linker/x86.ld -Wl,--build-id=none -Wl,-z,max-page-size=0x1000 -Wl,-z,noexecstack' \
+	    HOSTCC='$(HOSTCC)' sh $(KT)/mutate.sh
+else
 	$(Q)sh $(KT)/mutants.sh
+endif
 
 INSTALL_ARCHES = $(LIBRARIES)
 install: libraries
@@ -392,6 +406,7 @@ help:
 	@echo 'make check                symbols, layers, sizes, both compilers, example kernels'
 	@echo 'make bench ARCH=x86|arm|host   instructions a call and memory ratios'
 	@echo 'make mutants              breaks the code in known ways; the suites must notice   MUTANT=name'
+	@echo 'make mutants DEEP=1       a sample of small faults everywhere   SEED=n COUNT=600; DEEP=all: every one'
 	@echo 'make install PREFIX=dir   headers and libraries'
 	@echo 'make traces               writes the generated trace anew'
 	@echo 'make clean'
