@@ -14,6 +14,10 @@ void mm_lock_check(const struct mm_lock *lock, bool taking)
         return;
     }
     uint32_t *ranks = &held[mm_cpu_self() - mm_cpu], bit = (uint32_t)1 << lock->rank;
+    if (mm_dead()) {
+        *ranks = 0; /* the kernel may have left the heap by a jump, with a lock held */
+        return;
+    }
     if (!taking) {
         *ranks &= ~bit;
         return;
