@@ -21,10 +21,10 @@ cd "$(dirname "$0")/.." || exit 2
 : "${QUICK:=15}" "${SLOW:=60}" # seconds for a suite
 mutate=build/mutate/mutate
 out=build/mutate
-quick="malloc span arena interrupt shutdown pages demand stats trim growth verify misuse wrong_size
+quick="malloc span cache arena interrupt shutdown pages demand stats trim growth verify misuse wrong_size
     script windows"
 slow="failure random wrong_pointer"
-booted="kernel-2level kernel-pae shutdown-pae stats-2level windows-2level trim-2level"
+booted="kernel-2level kernel-pae shutdown-pae stats-2level"
 simulated="x86 arm arm-64k"
 
 # What a source of arch is compiled with, for one simulated machine.
