@@ -71,6 +71,7 @@ static unsigned long kind_count[RIG_KINDS];
 static struct failure fail_any, fail_kind[RIG_KINDS], fail_records, fail_pages;
 static unsigned long failed_count;
 static size_t frame_budget, prepared_budget;
+static unsigned lie_at;
 
 static void (*probe_fn)(void);
 static bool probing;
@@ -318,6 +319,8 @@ uintptr_t sh_arch_reserve(uintptr_t hint, size_t size, size_t align)
     if (made_to_fail(RIG_RESERVE, NULL))
         return leave(RIG_RESERVE, hint, size, 0);
     base = answer_head < answer_tail ? scripted(size, align) : find_room(hint, size, align);
+    if (lie_at != 0 && --lie_at == 0 && base != 0)
+        base = find_room(0, size + SH_GRANULE_SIZE, align) + SH_ARCH_PAGE_SIZE;
     if (base != 0) {
         if (range_count == MOST_RANGES)
             reject(RIG_RESERVE, hint, size, "too many reservations for the rig");
@@ -596,6 +599,7 @@ static void forget_script(void)
     fail_records = fail_pages = fail_any;
     answer_head = answer_tail = 0;
     frame_budget = prepared_budget = 0;
+    lie_at = 0;
     failed_count = mended = 0;
     probe_fn = NULL;
     probing = panic_awaited = false;
@@ -740,6 +744,11 @@ void rig_script_refuse(unsigned count)
 void rig_script_give(uintptr_t base)
 {
     answer(base);
+}
+
+void rig_script_lie(unsigned nth)
+{
+    lie_at = nth;
 }
 
 unsigned rig_script_left(void)

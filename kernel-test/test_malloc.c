@@ -512,6 +512,23 @@ static void zero_switch_hides_earlier_owners(void)
         }
 }
 
+/* Up to half of a slot may lie idle in place; below that the block moves. */
+static void realloc_to_half_moves(void)
+{
+    static const size_t sizes[] = { 32, 256, 1024, 4096, 32768 };
+
+    rig_start(0, NULL);
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        void *p = sh_malloc(sizes[i]);
+        EXPECT(sh_realloc(p, sizes[i] / 2 + 1) == p);
+        EXPECT_EQ(sh_usable_size(p), sizes[i]);
+        p = sh_realloc(p, sizes[i] / 2);
+        EXPECT_EQ(sh_usable_size(p), sizes[i] / 2);
+        sh_free(p);
+    }
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
     { "every_size_is_usable", every_size_is_usable },
     { "every_class_keeps_its_alignment", every_class_keeps_its_alignment },
@@ -525,6 +542,7 @@ static const struct test tests[] = {
     { "realloc_of_null_is_malloc", realloc_of_null_is_malloc },
     { "realloc_keeps_bytes", realloc_keeps_bytes },
     { "realloc_within_the_block_stays", realloc_within_the_block_stays },
+    { "realloc_to_half_moves", realloc_to_half_moves },
     { "realloc_to_zero_keeps_an_object", realloc_to_zero_keeps_an_object },
     { "realloc_that_fails_leaves_the_block", realloc_that_fails_leaves_the_block },
     { "realloc_that_shrinks_never_fails", realloc_that_shrinks_never_fails },

@@ -115,6 +115,71 @@ static void mode_is_refused(void)
     stop();
 }
 
+/* As many windows as there may be, each of one granule; one more is refused, by name. */
+static void windows_are_counted(void)
+{
+    start();
+    for (unsigned i = 0; i < SH_MAX_WINDOWS; i++) {
+        CHECK(sh_arch_port.windows() == i);
+        CHECK(sh_add_window(0xD0000000u + i * 0x40000u, SH_GRANULE_SIZE) == SH_OK);
+    }
+    refused(0xD0000000u + SH_MAX_WINDOWS * 0x40000u, SH_GRANULE_SIZE, SH_E_FULL, "SH_MAX_WINDOWS");
+    refused(0xD0000000u, SH_GRANULE_SIZE, SH_E_OVERLAP, "window");
+    CHECK(sh_arch_port.windows() == SH_MAX_WINDOWS);
+    stop();
+}
+
+/* Reservations with holes between them, until no more edges can be noted: what needs none is still
+ * given, what needs one is not, and a release makes room again. */
+static void edges_are_counted(void)
+{
+    enum { EDGES = 4 * SH_MAX_WINDOWS + 256 };
+    const uintptr_t base = 0xD0000000u, last = base + 2047 * PAGE;
+    unsigned n = 0;
+
+    for (unsigned odd = 0; odd < 2; odd++, n = 0) {
+        start();
+        CHECK(sh_add_window(base, 2048 * PAGE) == SH_OK);
+        if (odd != 0) /* at the end of the window: one edge */
+            CHECK(sh_arch_reserve(last, PAGE, PAGE) == last);
+        while (sh_arch_reserve(base + (2 * n + 1) * PAGE, PAGE, PAGE) == base + (2 * n + 1) * PAGE)
+            n++;
+        CHECK(n == (EDGES - 2 - odd) / 2);
+        CHECK(sh_arch_state(base) == SH_RESERVED);
+        if (odd != 0) { /* one edge is left */
+            CHECK(sh_arch_reserve(0, 2 * PAGE, PAGE) == base + 2 * n * PAGE);
+            sh_arch_release(base + 2 * n * PAGE, 2 * PAGE);
+        } else {
+            sim_last_log[0] = 0;
+            CHECK(sh_arch_reserve(0, 2 * PAGE, PAGE) == 0);
+            CHECK(strstr(sim_last_log, "no room to note") != NULL);
+            refused(0xE0010000u, 0x10000, SH_E_FULL, "no room beside");
+        }
+        sh_arch_release(base + PAGE, PAGE);
+        sh_arch_release(base + 3 * PAGE, PAGE);
+        CHECK(sh_arch_reserve(0, 2 * PAGE, PAGE) == base + PAGE);
+        stop();
+    }
+}
+
+static void one_cpu_needs_no_shootdown(void)
+{
+    unsigned long before;
+    uintptr_t base;
+
+    sim_start(machine, direct);
+    CHECK(sh_arch_port.attach(&sim_hooks, 1) == SH_OK);
+    CHECK(sh_add_window(0xD0000000u, 0x400000) == SH_OK);
+    base = sh_arch_reserve(0, 0x400000, PAGE);
+    before = sim_shootdowns;
+    CHECK(sh_arch_map(base, 0x400000) && sh_arch_commit(base, 0x400000));
+    sh_arch_decommit(base, 0x200000);
+    sh_arch_fault(base, 0x300000);
+    sh_arch_release(base, 0x400000);
+    CHECK(sim_shootdowns == before);
+    stop();
+}
+
 /* Every order of three windows, two of them touching. */
 static void windows_come_in_any_order(void)
 {
@@ -638,7 +703,8 @@ static bool only_direct; /* a scratch page is a system call each time it is held
 static void run_all(enum sim_machine with, bool direct_map)
 {
     static void (*const tests[])(void) = {
-        windows_are_refused_by_name, mode_is_refused, windows_come_in_any_order, edges_match_a_map,
+        windows_are_refused_by_name, windows_are_counted, edges_are_counted, mode_is_refused,
+        one_cpu_needs_no_shootdown, windows_come_in_any_order, edges_match_a_map,
         transitions_match_the_model, failure_leaves_nothing, frames_out_of_reach_are_refused,
         tables_are_not_given_twice, shared_frames_are_found, tables_are_announced_once_a_chunk,
         detach_is_refused_while_the_kernel_is_in, commits_may_race
