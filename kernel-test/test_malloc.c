@@ -512,6 +512,30 @@ static void zero_switch_hides_earlier_owners(void)
         }
 }
 
+/* However often it is asked in vain, the heap takes no more records for itself. */
+static void asking_in_vain_takes_nothing(void)
+{
+    static const size_t sizes[] = { 8, 3000, 32768, 33000, 300000 };
+    struct sh_stats before, after;
+
+    rig_start(4 * T_MIB, NULL);
+    while (sh_alloc_pages(1) != NULL)
+        ;
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        while (sh_malloc(sizes[i]) != NULL)
+            ;
+    sh_stats(&before);
+    for (unsigned tries = 0; tries < 2000; tries++)
+        for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+            EXPECT(sh_malloc(sizes[i]) == NULL);
+    for (unsigned tries = 0; tries < 2000; tries++)
+        EXPECT(sh_alloc_pages(1) == NULL);
+    sh_stats(&after);
+    EXPECT_EQ(after.meta_bytes, before.meta_bytes);
+    EXPECT_EQ(after.frames_held, before.frames_held);
+    EXPECT_WHOLE();
+}
+
 /* Up to half of a slot may lie idle in place; below that the block moves. */
 static void realloc_to_half_moves(void)
 {
@@ -542,6 +566,7 @@ static const struct test tests[] = {
     { "realloc_of_null_is_malloc", realloc_of_null_is_malloc },
     { "realloc_keeps_bytes", realloc_keeps_bytes },
     { "realloc_within_the_block_stays", realloc_within_the_block_stays },
+    { "asking_in_vain_takes_nothing", asking_in_vain_takes_nothing },
     { "realloc_to_half_moves", realloc_to_half_moves },
     { "realloc_to_zero_keeps_an_object", realloc_to_zero_keeps_an_object },
     { "realloc_that_fails_leaves_the_block", realloc_that_fails_leaves_the_block },

@@ -5,6 +5,7 @@
  */
 #include "kernel-test/rig_script.h"
 #include "kernel-test/test_util.h"
+#include "mm/span.h"
 
 #define UNIT ((size_t)65536)
 #define A_SIZE (17 * T_MIB)
@@ -392,6 +393,27 @@ static void a_remainder_that_fits_is_enough(void)
     EXPECT_WHOLE();
 }
 
+/* Metadata runs out of frames at any record: descriptors before it shift which one it is. */
+static void any_record_may_find_no_frame(void)
+{
+    for (unsigned before = 0; before < 2 * SH_GRANULE_SIZE / sizeof(struct mm_span); before++) {
+        begin(false);
+        EXPECT_EQ(rig_window(area(), 4 * T_MIB), SH_OK);
+        for (unsigned i = 0; i < before; i++)
+            EXPECT(sh_alloc_pages(1) != NULL);
+        EXPECT_EQ(rig_window(area() + 8 * T_MIB, 4 * T_MIB), SH_OK);
+        for (unsigned nth = 1; nth <= 2; nth++) {
+            rig_script_fail(RIG_COMMIT, nth, false);
+            (void)sh_alloc_pages(3 * T_MIB >> MM_PAGE_SHIFT);
+            rig_script_fail(RIG_COMMIT, 0, false);
+            if (before % 8 == 0)
+                EXPECT_WHOLE();
+        }
+        EXPECT(sh_malloc(100000) != NULL);
+        EXPECT_WHOLE();
+    }
+}
+
 static const struct test tests[] = {
     { "init_calls_nothing", init_calls_nothing },
     { "all_reservations_refused_is_out_of_memory", all_reservations_refused_is_out_of_memory },
@@ -412,6 +434,7 @@ static const struct test tests[] = {
     { "shutdown_releases_what_was_reserved", shutdown_releases_what_was_reserved },
     { "answers_that_are_not_aligned_are_given_back", answers_that_are_not_aligned_are_given_back },
     { "a_remainder_that_fits_is_enough", a_remainder_that_fits_is_enough },
+    { "any_record_may_find_no_frame", any_record_may_find_no_frame },
 };
 
 SUITE(script, tests);

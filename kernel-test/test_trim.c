@@ -176,6 +176,21 @@ static void limit_below_what_is_held_trims(void)
     EXPECT_WHOLE();
 }
 
+static void limit_that_is_held_exactly_trims_nothing(void)
+{
+    size_t held;
+
+    rig_start(0, NULL);
+    EXPECT(sh_malloc(16) != NULL);
+    t_release(t_drain(4, 16));
+    held = rig_frames_held();
+    EXPECT_EQ(sh_set_limit(held), SH_OK);
+    EXPECT_EQ(rig_frames_held(), held);
+    EXPECT_EQ(sh_set_limit(held - 1), SH_OK);
+    EXPECT(rig_frames_held() < held);
+    EXPECT_WHOLE();
+}
+
 static void limit_below_what_lives_is_busy(void)
 {
     unsigned count;
@@ -229,6 +244,7 @@ static const struct test tests[] = {
     { "trimmed_memory_is_zero_when_it_comes_back", trimmed_memory_is_zero_when_it_comes_back },
     { "limit_is_a_ceiling", limit_is_a_ceiling },
     { "limit_below_what_is_held_trims", limit_below_what_is_held_trims },
+    { "limit_that_is_held_exactly_trims_nothing", limit_that_is_held_exactly_trims_nothing },
     { "limit_below_what_lives_is_busy", limit_below_what_lives_is_busy },
     { "limit_of_the_configuration_holds", limit_of_the_configuration_holds },
     { "limit_is_met_by_giving_idle_memory_back", limit_is_met_by_giving_idle_memory_back },

@@ -152,6 +152,7 @@ static void edges_are_counted(void)
         } else {
             sim_last_log[0] = 0;
             CHECK(sh_arch_reserve(0, 2 * PAGE, PAGE) == 0);
+            CHECK(sh_arch_state(0) == SH_NONE && sh_arch_state(base + 2 * PAGE) == SH_NONE);
             CHECK(strstr(sim_last_log, "no room to note") != NULL);
             refused(0xE0010000u, 0x10000, SH_E_FULL, "no room beside");
         }
@@ -205,6 +206,7 @@ static void windows_come_in_any_order(void)
         }
         CHECK(sh_arch_reserve(0, 0xC00000, 0x1000) == base[0]);
         CHECK(sh_arch_reserve(0, 0x10000, 0x1000) == 0);
+        CHECK(sh_arch_state(0) == SH_NONE && sh_arch_state(base[0] + 0xC00000) == SH_NONE);
         CHECK(sh_arch_state(base[0] - 1) == SH_NONE && sh_arch_state(0xD0C00000u) == SH_NONE);
         sh_arch_release(base[0], 0x400000);
         CHECK(sim_panics == 1); /* not exactly what was reserved */
