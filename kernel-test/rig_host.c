@@ -319,7 +319,7 @@ uintptr_t sh_arch_reserve(uintptr_t hint, size_t size, size_t align)
     if (made_to_fail(RIG_RESERVE, NULL))
         return leave(RIG_RESERVE, hint, size, 0);
     base = answer_head < answer_tail ? scripted(size, align) : find_room(hint, size, align);
-    if (lie_at != 0 && --lie_at == 0 && base != 0)
+    if (lie_at != 0 && --lie_at == 0 && find_room(0, size + SH_GRANULE_SIZE, align) != 0)
         base = find_room(0, size + SH_GRANULE_SIZE, align) + SH_ARCH_PAGE_SIZE;
     if (base != 0) {
         if (range_count == MOST_RANGES)

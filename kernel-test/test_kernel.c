@@ -289,6 +289,20 @@ static void frames_go_back_after_the_flush(void)
     EXPECT(!stale);
 }
 
+/* A thread that has masked interrupts cannot wait for another grower, but there is none. */
+static void heap_grows_with_interrupts_off(void)
+{
+    void *small, *large;
+
+    rig_start(0, NULL);
+    k_interrupts(false);
+    small = sh_malloc(100);
+    large = sh_malloc(300000);
+    k_interrupts(true);
+    EXPECT(small != NULL && large != NULL);
+    EXPECT_EQ(sh_verify(), 0);
+}
+
 static const struct test tests[] = {
     { "faults_are_found", faults_are_found },
     { "code_and_constants_are_read_only", code_and_constants_are_read_only },
@@ -303,6 +317,7 @@ static const struct test tests[] = {
     { "cycles_go_on", cycles_go_on },
     { "directories_are_switched", directories_are_switched },
     { "frames_go_back_after_the_flush", frames_go_back_after_the_flush },
+    { "heap_grows_with_interrupts_off", heap_grows_with_interrupts_off },
 };
 
 SUITE(kernel, tests);

@@ -396,7 +396,8 @@ static void a_remainder_that_fits_is_enough(void)
 /* Metadata runs out of frames at any record: descriptors before it shift which one it is. */
 static void any_record_may_find_no_frame(void)
 {
-    for (unsigned before = 0; before < 2 * SH_GRANULE_SIZE / sizeof(struct mm_span); before++) {
+    for (size_t before = 0; before < 2 * SH_GRANULE_SIZE / sizeof(struct mm_span) &&
+                            before << MM_PAGE_SHIFT < 3 * T_MIB; before++) {
         begin(false);
         EXPECT_EQ(rig_window(area(), 4 * T_MIB), SH_OK);
         for (unsigned i = 0; i < before; i++)
