@@ -142,6 +142,68 @@ static void map_is_printed_in_80_columns(void)
     EXPECT(fits_80_columns(rig_log()));
 }
 
+/* The mark of an address in the map that was printed last. */
+static char mark_of(uintptr_t address)
+{
+    uintptr_t chunk = address & ~(MM_CHUNK_SIZE - 1);
+    const char *line = rig_log(), *hex = t_hex(chunk);
+    size_t length = t_length(hex);
+
+    for (; *line != 0; line++) {
+        size_t i = 0;
+        while (i < length && line[i] == hex[i])
+            i++;
+        if (i == length && line[i] == '|')
+            return line[i + 1 + ((address - chunk) >> (MM_CHUNK_SHIFT - 6))];
+    }
+    return '?';
+}
+
+static void expect_mark(int line, uintptr_t address, char mark)
+{
+    rig_log_clear();
+    sh_print_map();
+    if (mark_of(address) != mark)
+        t_fail(__FILE__, line, "%p is '%c' in the map, not '%c'", (void *)address, mark_of(address),
+               mark);
+}
+
+#define EXPECT_MARK(address, mark) expect_mark(__LINE__, (uintptr_t)(address), mark)
+
+/* A quarter of a MiB of each kind; its middle is looked at. */
+static void the_map_tells_kinds_apart(void)
+{
+    enum { SIZE = 256 << 10, MIDDLE = SIZE / 2, SMALL = 1024, COUNT = SIZE / SMALL };
+    static void *small[COUNT];
+    uintptr_t large, pages;
+
+    rig_start(0, NULL);
+    if (!t_has_memory(3 * SIZE))
+        return;
+    large = (uintptr_t)sh_malloc(SIZE);
+    pages = (uintptr_t)sh_alloc_pages(SIZE >> MM_PAGE_SHIFT);
+    for (unsigned i = 0; i < COUNT; i++)
+        small[i] = sh_malloc(SMALL);
+    EXPECT(large != 0 && pages != 0 && small[COUNT - 1] != NULL);
+    EXPECT_MARK(large + MIDDLE, 'L');
+    EXPECT_MARK(pages + MIDDLE, 'P');
+    EXPECT_MARK(small[COUNT / 2], '#');
+    for (unsigned i = 0; i < COUNT; i += 4)
+        sh_free(small[i]);
+    EXPECT_MARK(small[COUNT / 2], '+');
+    for (unsigned i = 0; i < COUNT; i++)
+        if (i % 4 != 0)
+            sh_free(small[i]);
+    EXPECT_MARK(small[COUNT / 2], 'o');
+    sh_free_pages((void *)pages);
+    EXPECT_MARK(pages + MIDDLE, '_');
+    sh_trim(0);
+    EXPECT_MARK(pages + MIDDLE, '.');
+    EXPECT_MARK(small[COUNT / 2], '.');
+    EXPECT_MARK(large + MIDDLE, 'L');
+    EXPECT_WHOLE();
+}
+
 static void explain_names_the_address(void)
 {
     void *p;
@@ -182,6 +244,7 @@ static const struct test tests[] = {
     { "first_allocation_takes_few_frames", first_allocation_takes_few_frames },
     { "ledger_of_frames_is_met", ledger_of_frames_is_met },
     { "map_is_printed_in_80_columns", map_is_printed_in_80_columns },
+    { "the_map_tells_kinds_apart", the_map_tells_kinds_apart },
     { "explain_names_the_address", explain_names_the_address },
     { "errors_have_names", errors_have_names },
 };

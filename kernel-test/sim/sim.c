@@ -44,6 +44,7 @@ static size_t tlb_count[CPUS];
 static unsigned cpu;
 
 long sim_fail_after = -1;
+bool sim_lies;
 unsigned long sim_allocs, sim_flushes, sim_shootdowns, sim_announced, sim_pauses;
 unsigned sim_panics, sim_lies_freed, sim_repeat;
 char sim_last_log[256];
@@ -245,6 +246,7 @@ bool sh_kernel_frame_alloc(size_t size, sh_paddr *out)
     frames_out += size;
     if (sim_repeat != 0 && --sim_repeat == 0)
         given = *out, repeating = true;
+    *out += sim_lies ? 16 : 0;
     return true;
 }
 

@@ -41,6 +41,7 @@ void sim_give(uint64_t frame);
 extern unsigned sim_lies_freed;
 extern unsigned sim_repeat; /* after so many frames the last one is given once again */
 
+extern bool sim_lies;        /* frame_alloc gives frames that are not aligned */
 extern unsigned long sim_allocs, sim_flushes, sim_shootdowns, sim_announced, sim_pauses;
 extern struct sh_hooks sim_hooks;
 extern unsigned sim_panics;

@@ -163,6 +163,106 @@ static void edges_are_counted(void)
     }
 }
 
+/* The next report is one of corruption, and says so much. */
+static void expect_corruption(const char *words, uintptr_t at)
+{
+    char text[128];
+
+    snprintf(text, sizeof text, words, (unsigned)at);
+    CHECK(sim_panics == 1 && strstr(sim_last_log, text) != NULL);
+    sim_panics = 0;
+}
+
+/* Only what was reserved, exactly so, is released. */
+static void wrong_release_is_corruption(void)
+{
+    uintptr_t base;
+
+    start();
+    CHECK(sh_add_window(0xD0000000u, 0x400000) == SH_OK);
+    base = sh_arch_reserve(0, 16 * PAGE, PAGE);
+    CHECK(sh_arch_map(base, 16 * PAGE) && sh_arch_commit(base, 4 * PAGE));
+    sh_arch_release(base, 15 * PAGE);
+    expect_corruption("release of 0x%x size 0x", base);
+    sh_arch_release(base, 17 * PAGE);
+    expect_corruption("release of 0x%x size 0x", base);
+    sh_arch_release(base + PAGE, 15 * PAGE);
+    expect_corruption("release of 0x%x size 0x", base + PAGE);
+    sh_arch_release(base + 16 * PAGE, PAGE);
+    expect_corruption("release of 0x%x size 0x", base + 16 * PAGE);
+    CHECK(sh_arch_state(base) == SH_READY && sh_arch_state(base + 15 * PAGE) == SH_PREPARED);
+    sh_arch_release(base, 16 * PAGE);
+    CHECK(sim_panics == 0 && sh_arch_state(base) == SH_NONE);
+    sh_arch_release(base, 16 * PAGE);
+    expect_corruption("release of 0x%x size 0x", base);
+    stop();
+}
+
+/* What the kernel wrote into a reserved page is found when the heap comes there. */
+static void foreign_entries_are_corruption(void)
+{
+    uintptr_t base, at;
+
+    start();
+    CHECK(sh_add_window(0xD0000000u, 0x400000) == SH_OK);
+    base = sh_arch_reserve(0, 0x200000, PAGE);
+    CHECK(sh_arch_map(base, 0x100000));
+    at = base + 0x100000 + 2 * PAGE;
+    sim_kernel_map(at, 0x40, false);
+    CHECK(!sh_arch_map(base + 0x100000, 0x100000));
+    expect_corruption("foreign page table entry at 0x%x", base + 0x100000);
+    sim_kernel_map(at, 0, false);
+    sim_kernel_map(base + 3 * PAGE, 0, false);
+    CHECK(!sh_arch_commit(base, 8 * PAGE));
+    expect_corruption("foreign page table entry at 0x%x", base + 3 * PAGE);
+    CHECK(sh_arch_state(base + 2 * PAGE) == SH_PREPARED);
+    CHECK(sim_frames_out() == sh_arch_port.table_bytes());
+    stop();
+    CHECK(sim_panics == 0);
+}
+
+/* Frames that no entry can hold go back, and the call fails. */
+static void wrong_frames_are_given_back(void)
+{
+    uintptr_t base;
+    size_t frames;
+
+    start();
+    CHECK(sh_add_window(0xD0000000u, 0x400000) == SH_OK);
+    base = sh_arch_reserve(0, 0x200000, PAGE);
+    sim_lies = true;
+    CHECK(!sh_arch_map(base, 0x200000) && sim_frames_out() == 0);
+    CHECK(strstr(sim_last_log, "misaligned or out of reach") != NULL);
+    sim_lies = false;
+    CHECK(sh_arch_map(base, 0x200000));
+    frames = sim_frames_out();
+    sim_lies = true;
+    sim_last_log[0] = 0;
+    CHECK(!sh_arch_commit(base, 2 * PAGE) && sim_frames_out() == frames);
+    CHECK(strstr(sim_last_log, "misaligned or out of reach") != NULL);
+    CHECK(sh_arch_state(base) == SH_PREPARED);
+    sim_lies = false;
+    stop();
+}
+
+/* What is no reservation is none. */
+static void wrong_reservations_are_refused(void)
+{
+    start();
+    CHECK(sh_add_window(0xD0000000u, 0x400000) == SH_OK);
+    CHECK(sh_arch_reserve(0, 0, PAGE) == 0);
+    CHECK(sh_arch_reserve(0, PAGE + 8, PAGE) == 0);
+    CHECK(sh_arch_reserve(0, PAGE / 2, PAGE) == 0);
+    CHECK(sh_arch_reserve(0, PAGE, 3 * PAGE) == 0);
+    CHECK(sh_arch_reserve(0, 0x400000 + PAGE, PAGE) == 0);
+    CHECK(sh_arch_reserve(0xD0000000u + 8, PAGE, 16) == 0xD0000000u);
+    CHECK(sh_arch_reserve(0xC0000000u, PAGE, 8) == 0xD0000000u + PAGE);
+    CHECK(sh_arch_reserve(0xD0400000u - PAGE, PAGE, PAGE) == 0xD0400000u - PAGE);
+    CHECK(sh_arch_reserve(0xD0400000u - PAGE, PAGE, PAGE) == 0xD0000000u + 2 * PAGE);
+    CHECK(sh_arch_reserve(0xD0400000u, PAGE, PAGE) == 0xD0000000u + 3 * PAGE);
+    stop();
+}
+
 static void one_cpu_needs_no_shootdown(void)
 {
     unsigned long before;
@@ -706,9 +806,11 @@ static void run_all(enum sim_machine with, bool direct_map)
 {
     static void (*const tests[])(void) = {
         windows_are_refused_by_name, windows_are_counted, edges_are_counted, mode_is_refused,
-        one_cpu_needs_no_shootdown, windows_come_in_any_order, edges_match_a_map,
-        transitions_match_the_model, failure_leaves_nothing, frames_out_of_reach_are_refused,
-        tables_are_not_given_twice, shared_frames_are_found, tables_are_announced_once_a_chunk,
+        one_cpu_needs_no_shootdown, wrong_release_is_corruption, foreign_entries_are_corruption,
+        wrong_frames_are_given_back, wrong_reservations_are_refused, windows_come_in_any_order,
+        edges_match_a_map, transitions_match_the_model, failure_leaves_nothing,
+        frames_out_of_reach_are_refused, tables_are_not_given_twice, shared_frames_are_found,
+        tables_are_announced_once_a_chunk,
         detach_is_refused_while_the_kernel_is_in, commits_may_race
     };
 
