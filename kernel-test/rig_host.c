@@ -70,8 +70,9 @@ static unsigned long call_count;
 static unsigned long kind_count[RIG_KINDS];
 static struct failure fail_any, fail_kind[RIG_KINDS], fail_records, fail_pages;
 static unsigned long failed_count;
+static unsigned long lie_at, lies_released; /* the reserve call that lies; 0 = none */
+static struct range lie;
 static size_t frame_budget, prepared_budget;
-static unsigned lie_at;
 
 static void (*probe_fn)(void);
 static bool probing;
@@ -318,9 +319,11 @@ uintptr_t sh_arch_reserve(uintptr_t hint, size_t size, size_t align)
         align = SH_ARCH_PAGE_SIZE;
     if (made_to_fail(RIG_RESERVE, NULL))
         return leave(RIG_RESERVE, hint, size, 0);
+    if (lie_at != 0 && --lie_at == 0) {
+        lie.size = size;
+        return leave(RIG_RESERVE, hint, size, lie.base);
+    }
     base = answer_head < answer_tail ? scripted(size, align) : find_room(hint, size, align);
-    if (lie_at != 0 && --lie_at == 0 && find_room(0, size + SH_GRANULE_SIZE, align) != 0)
-        base = find_room(0, size + SH_GRANULE_SIZE, align) + SH_ARCH_PAGE_SIZE;
     if (base != 0) {
         if (range_count == MOST_RANGES)
             reject(RIG_RESERVE, hint, size, "too many reservations for the rig");
@@ -337,6 +340,11 @@ void sh_arch_release(uintptr_t base, size_t size)
     enter(RIG_RELEASE, base, size);
     while (i < range_count && (ranges[i].base != base || ranges[i].size != size))
         i++;
+    if (i == range_count && lie.base == base && lie.size == size) {
+        lies_released++;
+        leave(RIG_RELEASE, base, size, 1);
+        return;
+    }
     if (i == range_count)
         reject(RIG_RELEASE, base, size, "no reservation of exactly this address and size");
     ranges[i] = ranges[--range_count];
@@ -598,6 +606,8 @@ static void forget_script(void)
         fail_kind[i] = fail_any;
     fail_records = fail_pages = fail_any;
     answer_head = answer_tail = 0;
+    lie_at = lies_released = 0;
+    lie = (struct range){ 0, 0 };
     frame_budget = prepared_budget = 0;
     lie_at = 0;
     failed_count = mended = 0;
@@ -746,11 +756,6 @@ void rig_script_give(uintptr_t base)
     answer(base);
 }
 
-void rig_script_lie(unsigned nth)
-{
-    lie_at = nth;
-}
-
 unsigned rig_script_left(void)
 {
     return answer_tail - answer_head;
@@ -812,4 +817,21 @@ void rig_script_fail_commit(bool records, unsigned long nth, bool from_then_on)
 unsigned long rig_script_commits(bool records)
 {
     return records ? fail_records.calls : fail_pages.calls;
+}
+
+void rig_script_lie(unsigned long nth, uintptr_t base)
+{
+    lie_at = nth;
+    lie = (struct range){ base, 0 };
+    lies_released = 0;
+}
+
+bool rig_script_lied(void)
+{
+    return lie.size != 0;
+}
+
+unsigned long rig_script_lies_released(void)
+{
+    return lies_released;
 }

@@ -32,9 +32,10 @@ void rig_script_refuse(unsigned count);
 void rig_script_give(uintptr_t base);
 unsigned rig_script_left(void);
 
-/* The nth reservation from now is answered by an address that is no multiple of a granule, where an
- * arch page is smaller than one; 0 = none. */
-void rig_script_lie(unsigned nth);
+/* The nth reservation from now is answered with this address, whatever is there; nothing is noted. */
+void rig_script_lie(unsigned long nth, uintptr_t base);
+bool rig_script_lied(void);
+unsigned long rig_script_lies_released(void);
 
 /* Bytes that may be Prepared or Ready at once; 0 = any number.  Beyond them map fails. */
 void rig_script_prepared_budget(size_t bytes);

@@ -345,28 +345,6 @@ static void shutdown_releases_what_was_reserved(void)
     EXPECT(rig_script_count(RIG_RELEASE) <= rig_script_count(RIG_RESERVE));
 }
 
-/* A port that answers with addresses of no use: told, given back, and the heap goes on. */
-static void answers_that_are_not_aligned_are_given_back(void)
-{
-    unsigned told = 0;
-
-    for (unsigned nth = 1; nth <= 8 && SH_GRANULE_SIZE > SH_ARCH_PAGE_SIZE; nth++) {
-        begin(false);
-        EXPECT_EQ(rig_window(area(), 64 * T_MIB), SH_OK);
-        EXPECT_EQ(rig_window(area() + 65 * T_MIB, 64 * T_MIB), SH_OK);
-        rig_script_lie(nth);
-        rig_log_clear();
-        for (unsigned i = 0; i < 10; i++) {
-            (void)sh_malloc(100);
-            (void)sh_malloc(i * T_MIB);
-        }
-        told += t_contains(rig_log(), "reserve gave ");
-        EXPECT(sh_malloc(100) != NULL && sh_malloc(300000) != NULL);
-        EXPECT_WHOLE();
-    }
-    EXPECT(told >= 2 || SH_GRANULE_SIZE == SH_ARCH_PAGE_SIZE);
-}
-
 /* What is left of a reservation is used to its last page before another one is asked for. */
 static void a_remainder_that_fits_is_enough(void)
 {
@@ -433,7 +411,6 @@ static const struct test tests[] = {
     { "reservations_anywhere_serve", reservations_anywhere_serve },
     { "demand_mode_is_never_mended_for_the_heap", demand_mode_is_never_mended_for_the_heap },
     { "shutdown_releases_what_was_reserved", shutdown_releases_what_was_reserved },
-    { "answers_that_are_not_aligned_are_given_back", answers_that_are_not_aligned_are_given_back },
     { "a_remainder_that_fits_is_enough", a_remainder_that_fits_is_enough },
     { "any_record_may_find_no_frame", any_record_may_find_no_frame },
 };

@@ -3,10 +3,9 @@
  */
 #include "mm/budget.h"
 
-#include "mm/arena.h"
+#include "mm/grow.h"
 #include "mm/linear.h"
 #include "mm/port.h"
-#include "mm/report.h"
 
 static size_t held;  /* data and metadata, also what is about to be committed */
 static size_t limit; /* 0 = none */
@@ -62,32 +61,19 @@ void mm_budget_set_limit(size_t bytes)
     __atomic_store_n(&limit, bytes, __ATOMIC_RELAXED);
 }
 
-static bool range_is_free(uintptr_t base, size_t size)
+const char *mm_range_refusal(uintptr_t base, size_t size)
 {
     uintptr_t last = base + (size - 1);
-    if (base == 0 || last < base || (base | size) & (SH_GRANULE_SIZE - 1)) {
-        return false;
+    if (((base | size) & (SH_GRANULE_SIZE - 1)) != 0) {
+        return "not whole granules";
     }
-    if (MM_ADDRESS_BITS < MM_WORD_BITS && last >> (MM_ADDRESS_BITS % MM_WORD_BITS) != 0) {
-        return false;
+    if (last < base || (MM_ADDRESS_BITS < MM_WORD_BITS && last >> (MM_ADDRESS_BITS % MM_WORD_BITS) != 0)) {
+        return "beyond the address space";
     }
-    for (uintptr_t at = base;; at += SH_GRANULE_SIZE) {
-        if (mm_linear_in_block(at) || mm_bit_test(mm_chunk_of(at)->owned, mm_chunk_page(at))) {
-            return false;
-        }
-        if (last - at < SH_GRANULE_SIZE) {
-            return true;
-        }
+    if (mm_linear_overlaps(base, size) || mm_grow_overlaps(base, size)) {
+        return "reserved already";
     }
-}
-
-bool mm_range_is_sane(uintptr_t base, size_t size, bool refuse)
-{
-    bool sane = !refuse && range_is_free(base, size);
-    if (!sane) {
-        mm_log("reserve gave %x+%x: not aligned, wrapping, or taken already", base, (uintptr_t)size);
-    }
-    return sane;
+    return NULL;
 }
 
 void mm_budget_reset(void)

@@ -22,9 +22,9 @@ size_t mm_budget_tables(void);
 size_t mm_budget_limit(void);
 void mm_budget_set_limit(size_t bytes);
 
-/* A range from sh_arch_reserve that the heap can use: aligned, not wrapping, not metadata, no page of it
- * known to the page allocator; and the caller has no reason to refuse it.  What is not is logged. */
-bool mm_range_is_sane(uintptr_t base, size_t size, bool refuse);
+/* Why the heap cannot use a range that sh_arch_reserve gave: it is not aligned, wraps, or is part of what
+ * was given before, for pages or for records.  NULL = it can. */
+const char *mm_range_refusal(uintptr_t base, size_t size);
 
 void mm_budget_reset(void);
 

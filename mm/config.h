@@ -125,6 +125,12 @@ static inline uintptr_t mm_align_down(uintptr_t value, uintptr_t align)
     return value & ~(align - 1);
 }
 
+/* Ranges that do not wrap; one may be empty. */
+static inline bool mm_ranges_meet(uintptr_t a, size_t a_size, uintptr_t b, size_t b_size)
+{
+    return a_size != 0 && b_size != 0 && (a - b < b_size || b - a < a_size);
+}
+
 /* Pages for `size` bytes; 0 if that overflows. */
 static inline size_t mm_pages_for(size_t size)
 {

@@ -46,6 +46,9 @@ static bool growing;
 static size_t room_lacked; /* address space for records that a range was refused for */
 static struct range *ranges;
 static struct mm_fixed range_records = { .size = sizeof(struct range) };
+/* What adopt() works on, in no list yet: records that it needs must not be given the same. */
+static uintptr_t offered_base;
+static size_t offered_size;
 /* The grower's alone. */
 static struct {
     uintptr_t base;
@@ -128,17 +131,12 @@ static bool range_remember(uintptr_t base, size_t size, size_t unused)
     range->size = size;
     range->unused = unused;
     range->next = ranges;
-    ranges = range;
+    __atomic_store_n(&ranges, range, __ATOMIC_RELEASE);
     return true;
 }
 
-/* Takes a reserved range as, or into, the remainder.  false = it is to be released. */
-static bool adopt(uintptr_t base, size_t size)
+static bool adopt_offered(uintptr_t base, size_t size)
 {
-    bool overlaps = base < current.base + current.size && current.base < base + size && current.size != 0;
-    if (!mm_range_is_sane(base, size, overlaps)) {
-        return false;
-    }
     bool extends = base == current.base + current.size;
     if (!extends && !publish_chunks(current.size)) {
         return false;
@@ -159,6 +157,25 @@ static bool adopt(uintptr_t base, size_t size)
     }
     current.size += size - unused;
     return true;
+}
+
+/* Takes a reserved range as, or into, the remainder.  false = it is to be released. */
+static bool adopt(uintptr_t base, size_t size)
+{
+    offered_base = base;
+    offered_size = size;
+    bool ok = adopt_offered(base, size);
+    offered_size = 0;
+    return ok;
+}
+
+bool mm_grow_overlaps(uintptr_t base, size_t size)
+{
+    const struct range *range = __atomic_load_n(&ranges, __ATOMIC_ACQUIRE);
+    while (range != NULL && !mm_ranges_meet(base, size, range->base, range->size)) {
+        range = range->next;
+    }
+    return range != NULL || mm_ranges_meet(base, size, offered_base, offered_size);
 }
 
 /* Makes at least `ask` bytes at the remainder's end part of it, or `need` bytes elsewhere the remainder. */
@@ -256,7 +273,7 @@ void mm_grow_reset(void)
 {
     growing = false;
     mm_lock_reset(&lock);
-    room_lacked = 0;
+    room_lacked = offered_size = 0;
     ranges = NULL;
     range_records.first = NULL;
     current.base = current.size = 0;

@@ -75,7 +75,7 @@ static bool spare_add(size_t wished)
         refusals++;
         return false;
     }
-    if (!mm_range_is_sane(base, size, base + size == 0 && size == SH_GRANULE_SIZE)) {
+    if (base + size == 0 && size == SH_GRANULE_SIZE) {
         mm_port_release(base, size);
         return false;
     }
@@ -251,6 +251,21 @@ bool mm_linear_in_block(uintptr_t address)
     const struct block *block = __atomic_load_n(&blocks, __ATOMIC_ACQUIRE);
     for (; block != NULL; block = block->next) {
         if (address - (uintptr_t)block < block->size) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool mm_linear_overlaps(uintptr_t base, size_t size)
+{
+    for (const struct block *block = __atomic_load_n(&blocks, __ATOMIC_ACQUIRE); block != NULL; block = block->next) {
+        if (mm_ranges_meet(base, size, (uintptr_t)block, block->size)) {
+            return true;
+        }
+    }
+    for (unsigned i = 0; i < spare_count; i++) {
+        if (mm_ranges_meet(base, size, spares[i].base, spares[i].size)) {
             return true;
         }
     }

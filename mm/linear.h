@@ -25,6 +25,9 @@ bool mm_linear_contains(const void *pointer, size_t size);
 /* Is the address in a block at all? */
 bool mm_linear_in_block(uintptr_t address);
 
+/* Does the range meet a block, or address space kept for one? */
+bool mm_linear_overlaps(uintptr_t base, size_t size);
+
 /* Committed bytes. */
 size_t mm_linear_bytes(void);
 

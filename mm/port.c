@@ -5,6 +5,9 @@
 
 #include "mm/budget.h"
 #include "mm/context.h"
+#include "mm/grow.h"
+#include "mm/linear.h"
+#include "mm/report.h"
 
 uintptr_t mm_port_reserve(uintptr_t hint, size_t size, size_t align)
 {
@@ -12,7 +15,16 @@ uintptr_t mm_port_reserve(uintptr_t hint, size_t size, size_t align)
     mm_hook_enter(&mark);
     uintptr_t base = sh_arch_reserve(hint, size, align);
     mm_hook_leave(&mark);
-    return base;
+    const char *refusal = base == 0 ? NULL : mm_range_refusal(base, size);
+    if (refusal == NULL) {
+        return base;
+    }
+    mm_log("sh_arch_reserve gave %x+%x: %s", base, (uintptr_t)size, refusal);
+    /* A release would take away what is used there. */
+    if (!mm_linear_overlaps(base, size) && !mm_grow_overlaps(base, size)) {
+        mm_port_release(base, size);
+    }
+    return 0;
 }
 
 void mm_port_release(uintptr_t base, size_t size)

@@ -18,6 +18,7 @@ static inline const struct sh_port *mm_port(void)
     return &sh_arch_port;
 }
 
+/* A range that the heap cannot use is named in the log, and refused. */
 uintptr_t mm_port_reserve(uintptr_t hint, size_t size, size_t align);
 void mm_port_release(uintptr_t base, size_t size);
 /* false also when the tables would exceed the limit. */
