@@ -8,7 +8,7 @@
 #
 #   Rule: the rule or file
 #   Test: suite[/test]       what is known to find it: run first, and all the others if it does not
-#   Machine: x86 [word …]    if the host cannot see it
+#   Machine: x86 [word …]    if the host cannot see it; or a simulated machine: sim-x86
 #   Machine: model scale     the arena model of that scale; Test is one of its cases
 #
 # Each is applied to a copy of the tree, in build/mutants/<name>/, where the host's 32-bit suites are
@@ -45,6 +45,7 @@ target_of() {
     case $1 in
     host32) echo build/host32/host-test ;;
     model) echo "build/model/$2/model" ;;
+    sim-*) echo "build/$1" ;;
     *) echo "build/$1/kernel.elf" ;;
     esac
 }
@@ -61,6 +62,8 @@ run_tests() {
         shift 2
         { timeout -k 2 600 "$target" "$@"; echo "status $?"; } 2>&1
         set -- host32
+    elif [ "${1#sim-}" != "$1" ]; then
+        { timeout -k 2 "$LIMIT" "build/$1"; echo "status $?"; } 2>&1
     else
         config=$1
         shift
@@ -83,6 +86,14 @@ run_tests() {
 
 say() {
     printf '%-8s %-36s %s\n' "$1" "$2" "$3"
+}
+
+target_of() {
+    case $1 in
+    host32) echo build/host32/host-test ;;
+    sim-*) echo "build/$1" ;;
+    *) echo "build/$1/kernel.elf" ;;
+    esac
 }
 
 # One mutant, in a line; killed or not in a file.
