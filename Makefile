@@ -198,8 +198,8 @@ KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
     $(filter-out $(KT)/test_util.c $(KT)/test_suites.c,$(wildcard $(KT)/test_*.c)))
 KT_HOST_ONLY := test_script test_sweep test_lies
 KT_BOOT_ONLY := test_kernel test_timer
-KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) rig_host rig_area sweep_situations sweep_operations \
-    host_main
+KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) rig_host rig_area rig_hooks sweep_situations \
+    sweep_operations host_main
 KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) replay demo main string rig_kernel walk \
     $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(wildcard $(KT)/bench*.c))
 
@@ -236,7 +236,7 @@ endef
 $(foreach c,host host-asan host32 host32-up host32-p12 host32-p14,$(eval $(call hosttest,$(c))))
 
 # The sweep of failures alone, in a small address space; the program itself is above it.
-KT_SWEEP := printf test test_util test_sweep rig_host rig_area sweep_situations \
+KT_SWEEP := printf test test_util test_sweep rig_host rig_area rig_hooks sweep_situations \
     sweep_operations sweep_suites host_main
 build/host32-small/sweep: $(KT_SWEEP:%=build/host32-small/$(KT)/%.o) $(MM_OBJECTS_host32-small)
 	$(call say,LINK $@)

@@ -14,7 +14,6 @@
  * rig_script.h is the part that tests of growth and windows use to answer for the machine.
  */
 #define _GNU_SOURCE
-#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +22,7 @@
 #include "kernel-test/kernel.h"
 #include "kernel-test/rig.h"
 #include "kernel-test/rig_area.h"
+#include "kernel-test/rig_hooks.h"
 #include "kernel-test/rig_script.h"
 #include "kernel-test/k_string.h"
 #include "kernel-test/test.h"
@@ -36,7 +36,6 @@
 #define MOST_ANSWERS 1024u
 #define MOST_CALLS 16384u
 #define MOST_RANGES 65536u
-#define LOG_SIZE (16u * 1024)
 #define WHOLE ((size_t)-1)
 
 struct range {
@@ -77,16 +76,7 @@ static size_t frame_budget, prepared_budget;
 static void (*probe_fn)(void);
 static bool probing;
 static bool left_inside; /* a test ended inside a call of ours, and so inside the heap */
-static enum sh_context context_now;
 static unsigned long mended;
-
-static bool panic_awaited, panic_seen;
-static unsigned panic_count;
-static enum sh_panic panic_kind;
-static jmp_buf panic_exit;
-static char report_text[4096];
-static char log_text[LOG_SIZE];
-static size_t log_length;
 
 /* ---- the shadow ---- */
 
@@ -194,7 +184,7 @@ static void run_probe(void)
 static void enter(enum rig_kind kind, uintptr_t base, size_t size)
 {
     heap_called = true;
-    if (context_now != SH_THREAD)
+    if (rig_hooks_context() != SH_THREAD)
         reject(kind, base, size, "called in a handler's context");
     if (probing)
         reject(kind, base, size, "called by what a hook called");
@@ -405,83 +395,6 @@ enum sh_state sh_arch_state(uintptr_t address)
     return in_area(address, 1) ? (enum sh_state)shadow[page_index(address)] : SH_NONE;
 }
 
-/* ---- the host kernel's half ---- */
-
-unsigned sh_kernel_cpu(void)
-{
-    return 0;
-}
-
-void sh_kernel_panic(enum sh_panic kind, const char *report)
-{
-    snprintf(report_text, sizeof(report_text), "%s", report);
-    if (!panic_awaited)
-        t_fail(__FILE__, __LINE__, "unexpected %s: %s",
-               kind == SH_PANIC_MISUSE ? "misuse" : "corruption", report_text);
-    panic_seen = true;
-    panic_count++;
-    panic_kind = kind;
-    if (kind == SH_PANIC_CORRUPTION)
-        longjmp(panic_exit, 1);
-}
-
-bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *arg)
-{
-    panic_awaited = true;
-    panic_seen = false;
-    panic_count = 0;
-    report_text[0] = 0;
-    if (setjmp(panic_exit) == 0)
-        fn(arg);
-    panic_awaited = false;
-    return panic_seen && panic_kind == kind && (text == NULL || t_contains(report_text, text));
-}
-
-const char *rig_report(void)
-{
-    return report_text;
-}
-
-unsigned rig_panic_count(void)
-{
-    return panic_count;
-}
-
-static void log_line(const char *text)
-{
-    size_t length = t_length(text);
-
-    if (log_length + length + 2 > LOG_SIZE)
-        return;
-    memcpy(log_text + log_length, text, length);
-    log_length += length;
-    log_text[log_length++] = '\n';
-    log_text[log_length] = 0;
-}
-
-static enum sh_context context_hook(void)
-{
-    return context_now;
-}
-
-const struct sh_hooks *rig_hooks(void)
-{
-    static const struct sh_hooks hooks = { .context = context_hook, .log = log_line };
-
-    return &hooks;
-}
-
-const char *rig_log(void)
-{
-    return log_text;
-}
-
-void rig_log_clear(void)
-{
-    log_length = 0;
-    log_text[0] = 0;
-}
-
 /* ---- windows ---- */
 
 static int refuse_window(int error, const char *why)
@@ -609,13 +522,11 @@ static void forget_script(void)
     lie_at = lies_released = 0;
     lie = (struct range){ 0, 0 };
     frame_budget = prepared_budget = 0;
-    lie_at = 0;
     failed_count = mended = 0;
     probe_fn = NULL;
-    probing = panic_awaited = false;
-    context_now = SH_THREAD;
+    probing = false;
+    rig_hooks_forget();
     rig_script_forget();
-    rig_log_clear();
 }
 
 void rig_reset(void)
@@ -694,11 +605,6 @@ unsigned long rig_failed(void)
 void rig_probe(void (*probe)(void))
 {
     probe_fn = probe;
-}
-
-void rig_context(enum sh_context context)
-{
-    context_now = context;
 }
 
 bool rig_is_machine(void)

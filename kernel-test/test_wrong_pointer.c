@@ -101,7 +101,7 @@ static void double_free_after_the_span_is_gone(void)
         case_drop(blocks);
     sh_trim(0);
     case_settle();
-    try_gone("nothing is allocated there, and no frame is behind it");
+    try_gone("nothing is allocated there; its page was given back");
     case_check();
 }
 
@@ -126,7 +126,7 @@ static void double_free_of_large_objects(void)
                 sh_trim(0);
             case_settle();
         }
-        case_address(q, "nothing is allocated there, and no frame is behind it");
+        case_address(q, "nothing is allocated there; its page was given back");
     }
     case_check();
 }

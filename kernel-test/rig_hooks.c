@@ -1,0 +1,113 @@
+/*
+ * The hooks of the host's rig: panics that a test expects, the log, the context.
+ */
+#include <setjmp.h>
+#include <stdio.h>
+
+#include "kernel-test/k_string.h"
+#include "kernel-test/rig_hooks.h"
+#include "kernel-test/test.h"
+#include "kernel-test/test_util.h"
+
+#define LOG_SIZE (16u * 1024)
+
+static enum sh_context context_now;
+static bool panic_awaited, panic_seen;
+static unsigned panic_count;
+static enum sh_panic panic_kind;
+static jmp_buf panic_exit;
+static char report_text[4096];
+static char log_text[LOG_SIZE];
+static size_t log_length;
+
+unsigned sh_kernel_cpu(void)
+{
+    return 0;
+}
+
+void sh_kernel_panic(enum sh_panic kind, const char *report)
+{
+    snprintf(report_text, sizeof(report_text), "%s", report);
+    if (!panic_awaited)
+        t_fail(__FILE__, __LINE__, "unexpected %s: %s",
+               kind == SH_PANIC_MISUSE ? "misuse" : "corruption", report_text);
+    panic_seen = true;
+    panic_count++;
+    panic_kind = kind;
+    if (kind == SH_PANIC_CORRUPTION)
+        longjmp(panic_exit, 1);
+}
+
+bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *arg)
+{
+    panic_awaited = true;
+    panic_seen = false;
+    panic_count = 0;
+    report_text[0] = 0;
+    if (setjmp(panic_exit) == 0)
+        fn(arg);
+    panic_awaited = false;
+    return panic_seen && panic_kind == kind && (text == NULL || t_contains(report_text, text));
+}
+
+const char *rig_report(void)
+{
+    return report_text;
+}
+
+unsigned rig_panic_count(void)
+{
+    return panic_count;
+}
+
+static void log_line(const char *text)
+{
+    size_t length = t_length(text);
+
+    if (log_length + length + 2 > LOG_SIZE)
+        return;
+    memcpy(log_text + log_length, text, length);
+    log_length += length;
+    log_text[log_length++] = '\n';
+    log_text[log_length] = 0;
+}
+
+static enum sh_context context_hook(void)
+{
+    return context_now;
+}
+
+const struct sh_hooks *rig_hooks(void)
+{
+    static const struct sh_hooks hooks = { .context = context_hook, .log = log_line };
+
+    return &hooks;
+}
+
+const char *rig_log(void)
+{
+    return log_text;
+}
+
+void rig_log_clear(void)
+{
+    log_length = 0;
+    log_text[0] = 0;
+}
+
+void rig_context(enum sh_context context)
+{
+    context_now = context;
+}
+
+enum sh_context rig_hooks_context(void)
+{
+    return context_now;
+}
+
+void rig_hooks_forget(void)
+{
+    panic_awaited = false;
+    context_now = SH_THREAD;
+    rig_log_clear();
+}
