@@ -62,7 +62,7 @@ static bool grow_pages(void)
 /* Until records need another block. */
 static bool grow_records(void)
 {
-    for (unsigned i = 0; i < 6000; i++)
+    for (unsigned i = 0; i < (30 * T_MIB) >> MM_PAGE_SHIFT; i++)
         if (sh_alloc_pages(1) == NULL)
             return false;
     return true;
@@ -103,6 +103,10 @@ static void impossible_reservations_are_named(void)
 {
     unsigned long told = 0;
 
+    if (sizeof(void *) == 8) {
+        t_skip("its places are those of 32-bit arenas");
+        return;
+    }
     for (enum lie lie = UNALIGNED; lie < LIES; lie++) {
         for (unsigned long nth = 1; tell(lie, nth, grow_pages); nth++)
             told++;

@@ -313,6 +313,10 @@ static void every_failure_leaves_nothing(void)
 {
     unsigned seeds = test_seeds == 0 ? 1 : test_seeds, skipped = 0;
 
+    if (sizeof(void *) == 8) {
+        t_skip("its windows are too small for the records of 64-bit arenas");
+        return;
+    }
     t_failing = say_point;
     rig_script_plain(true);
     for (unsigned c = 0; c < CONFIGS; c++)
