@@ -59,8 +59,7 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 # --- configurations -------------------------------------------------------------------------------
 
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
-CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up host host-up host-asan host32 host32-p12 host32-p14 host32-small
-CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up host host-up host-asan host32 host32-up host32-p12 host32-p14
+CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up host host-up host-asan host32 host32-up host32-p12 host32-p14 host32-small
 $(foreach c,$(CONFIGS),$(eval SHIFT_$(c) := $(PAGE_SHIFT)))
 SHIFT_host32-p12 := 12
 SHIFT_host32-p14 := 14

@@ -293,7 +293,7 @@ static void a_summary_that_promises_too_much_is_corruption(void)
     chunk = mm_chunk_of(held[0]);
     for (unsigned i = 0; i < MM_CHUNK_PAGES / MM_WORD_BITS; i++)
         chunk->taken[i] = ~(uintptr_t)0;
-    EXPECT_CORRUPTION("page allocator: the summary of chunk", try_malloc, &p);
+    EXPECT_CORRUPTION("page allocator: a summary of level", try_malloc, &p);
     EXPECT(p == NULL);
 }
 

@@ -167,7 +167,7 @@ static void guard_pages(void)
     EXPECT_SAID(p, (size_t)-8, "8 bytes before a live 48-byte object");
     sh_free(p);
     EXPECT_SAID(end, 12, "of a freed 48-byte object");
-    EXPECT_SAID(p, 4, "in a freed object of 48 bytes");
+    EXPECT_SAID(p, 4, "into a freed object of 48 bytes");
 }
 
 static void fenced_objects(void)
@@ -178,9 +178,9 @@ static void fenced_objects(void)
     p = sh_malloc(48);
     EXPECT_SAID(p, 5, "5 bytes into a live 48-byte object");
     sh_free(p);
-    EXPECT_SAID(p, 5, "in a freed object of 48 bytes");
+    EXPECT_SAID(p, 5, "into a freed object of 48 bytes");
     EXPECT(t_contains(rig_log(), "freed at 0x") && t_contains(rig_log(), "allocated at 0x"));
-    EXPECT_SAID(p, (size_t)-100, "outside its bounds");
+    EXPECT_SAID(p, (size_t)-100, "outside a freed object of 48 bytes");
 }
 
 static void quarantined_objects(void)
@@ -193,7 +193,7 @@ static void quarantined_objects(void)
     sh_free(p);
     sh_free(large);
     EXPECT_SAID(p, 0, "held in quarantine");
-    EXPECT_SAID(large, 100, "in a freed object of 40000 bytes");
+    EXPECT_SAID(large, 100, "100 bytes into a freed object of 40000 bytes");
 }
 
 /* Every word of the address space around the heap, and many that are far from it. */

@@ -466,9 +466,9 @@ static void efence_use_after_free_is_explained(void)
     sh_free(use.p);
     rig_log_clear();
     sh_explain((uintptr_t)use.p + 3);
-    EXPECT(t_contains(rig_log(), "in a freed object of 40 bytes"));
+    EXPECT(t_contains(rig_log(), "3 bytes into a freed object of 40 bytes"));
     EXPECT(t_contains(rig_log(), "freed at 0x"));
-    EXPECT(rig_panics(SH_PANIC_MISUSE, "in a freed object of 40 bytes", do_free, &use));
+    EXPECT(rig_panics(SH_PANIC_MISUSE, "free already: an object of 40 bytes", do_free, &use));
     pages = sh_alloc_pages(2);
     EXPECT(pages != NULL);
     EXPECT_EQ(sh_arch_state(mm_align_up((uintptr_t)pages + 2 * SH_PAGE_SIZE, SH_GRANULE_SIZE)), SH_FAULT);

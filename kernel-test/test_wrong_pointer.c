@@ -116,8 +116,9 @@ static void double_free_of_large_objects(void)
         sh_free_pages((void *)run);
         case_settle();
         for (unsigned k = 0; k < 3; k++) {
-            case_address(p, case_idle);
-            case_address(p + (large_sizes[i] >> k) - 1, case_idle);
+            /* A run may be kept for the next object: then it is known whose it was. */
+            case_address(p, k == 0 ? "free" : case_idle);
+            case_address(p + (large_sizes[i] >> k) - 1, k == 0 ? "free" : case_idle);
             case_address(run, case_idle);
             case_address(run + (SH_PAGE_SIZE >> k) - 8, case_idle);
             if (k == 0)

@@ -80,10 +80,13 @@ static bool add_dead(struct line *line, uintptr_t address, const struct mm_span 
     if (span == &mm_span_dummy || mm_span_state(span) != MM_SPAN_DEAD || span->size == 0) {
         return false;
     }
-    add(line, "in a freed object of %z bytes at %x", span->notes != NULL ? span->notes[0].size : span->size,
-        base);
-    if (address < base || address - base >= span->size) {
-        add(line, ", outside its bounds");
+    size_t size = span->notes != NULL ? span->notes[0].size : span->size;
+    if (address == base) {
+        add(line, "free already: an object of %z bytes", size);
+    } else if (address > base && address - base < size) {
+        add(line, "%z bytes into a freed object of %z bytes at %x", address - base, size, base);
+    } else {
+        add(line, "outside a freed object of %z bytes at %x", size, base);
     }
     add_sites(line, span->notes);
     return true;
