@@ -115,10 +115,16 @@ static void double_free_of_large_objects(void)
         sh_free((void *)p);
         sh_free_pages((void *)run);
         case_settle();
+        if (i == 0) {
+            /* Its run is kept for the next object: it is known whose it was. */
+            case_address(p, case_text("free already: an object of %z bytes", sh_usable_size((void *)q)));
+            case_address(p + 100, "100 bytes into a freed object");
+        }
+        sh_trim(0);
+        case_settle();
         for (unsigned k = 0; k < 3; k++) {
-            /* A run may be kept for the next object: then it is known whose it was. */
-            case_address(p, k == 0 ? "free" : case_idle);
-            case_address(p + (large_sizes[i] >> k) - 1, k == 0 ? "free" : case_idle);
+            case_address(p, case_idle);
+            case_address(p + (large_sizes[i] >> k) - 1, case_idle);
             case_address(run, case_idle);
             case_address(run + (SH_PAGE_SIZE >> k) - 8, case_idle);
             if (k == 0)
