@@ -61,6 +61,11 @@ bool check_possible(size_t pages, size_t align)
 static void check_units(void)
 {
     size_t owned = 0, released = 0;
+    if (((current.base | current.size | current.mapped) & (SH_GRANULE_SIZE - 1)) != 0 ||
+        current.mapped > current.size ||
+        (current.size != 0 && (current.base == 0 || current.base + current.size <= current.base))) {
+        violated("the remainder is not a range of granules", current.base);
+    }
     for (unsigned unit = 0; unit < unit_count; unit++) {
         uintptr_t at = unit_address[unit];
         enum sh_state state = (enum sh_state)shadow.state[unit];

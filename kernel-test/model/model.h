@@ -1,6 +1,7 @@
 /*
- * The arena model: its parts.  explore.c is the search and has the essay; port.c answers for the machine;
- * image.c keeps states; check.c says what must hold of one.
+ * The arena model: its parts.  explore.c is the search and has the essay; actions.c is what a caller
+ * does, port.c answers for the machine, image.c keeps states, check.c says what must hold of one,
+ * scopes.c lists the cases.
  */
 #ifndef MODEL_H
 #define MODEL_H

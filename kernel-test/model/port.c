@@ -154,7 +154,8 @@ static bool fits(unsigned unit, unsigned units, size_t align)
         return false;
     }
     for (unsigned i = unit; i < unit + units; i++) {
-        if (shadow.state[i] != SH_NONE || unit_address[i] - unit_address[unit] != (i - unit) * SH_GRANULE_SIZE ||
+        if (shadow.state[i] != SH_NONE ||
+            unit_address[i] - unit_address[unit] != (i - unit) * SH_GRANULE_SIZE ||
             (shadow.donated >> window_of[i] & 1) == 0) {
             return false;
         }

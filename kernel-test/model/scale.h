@@ -1,11 +1,12 @@
 /*
- * The heap's constants, small: what mm/config.h and arch/arch.h would otherwise choose.  MODEL_SCALE says
- * which of the three address spaces is built.
+ * The heap's constants, small: what mm/config.h and arch/arch.h would otherwise choose.  MODEL_page,
+ * MODEL_frame or MODEL_top says which of the three address spaces is built.
  *
- * Object sizes are out of scope (no slot, no size class is used), so a heap page may have any size.  It is
- * chosen for the metadata: the heap's records are as large as ever, and with a page of 512 bytes or less they fill
- * one page after the other, so that every way in which metadata can run out is reached with a handful of
- * pages.  A chunk is 32 pages, one word of its bitmaps: the least that the code allows.
+ * Object sizes are out of scope (no slot, no size class is used), so a heap page may have any size.  It
+ * is chosen for the metadata: the heap's records are as large as ever, and with a page of 512 bytes or
+ * less they fill one page after the other, so that every way in which metadata can run out is reached
+ * with a handful of pages.  A descriptor is a sixth to a third of a page instead of a hundredth, hence
+ * MM_META_SHARE.  A chunk is 32 pages, one word of its bitmaps: the least that the code allows.
  */
 #ifndef MODEL_SCALE_H
 #define MODEL_SCALE_H
