@@ -215,7 +215,11 @@ static bool grow_once(size_t need)
     if (current.size >= rest || extend(rest)) {
         return publish_chunks(rest);
     }
-    return reserve_more(need, need, MM_CHUNK_SIZE) && publish_chunks(need);
+    if (reserve_more(need, need, MM_CHUNK_SIZE)) {
+        return publish_chunks(need);
+    }
+    /* No address space: what is left may do, with free pages above it, or where an alignment fits. */
+    return current.size != 0 && publish_chunks(current.size);
 }
 
 static bool grow(size_t need)

@@ -45,8 +45,8 @@ bool check_possible(size_t pages, size_t align)
     for (unsigned page = 0; page < page_count; page++) {
         uintptr_t base = page_address(page);
         size_t found = 0;
-        for (uintptr_t at = base; found < pages && unit_of(at) < unit_count && BIT(at, owned) &&
-                                  !BIT(at, taken); at += SH_PAGE_SIZE) {
+        for (uintptr_t at = base; found < pages && unit_of(at) < unit_count &&
+             ((BIT(at, owned) && !BIT(at, taken)) || at - current.base < current.size); at += SH_PAGE_SIZE) {
             found++;
         }
         if (found == pages && (base & ((align << MM_PAGE_SHIFT) - 1)) == 0) {

@@ -146,7 +146,7 @@ size_t image_bytes(void);
 
 /* All that must hold of the state now; ruins it. */
 void check_state(void);
-/* Has the page allocator a free run like that? */
+/* Is there a free run like that, in the page allocator and the remainder together? */
 bool check_possible(size_t pages, size_t align);
 /* Of a run that was just given. */
 void check_run(uintptr_t base, size_t pages, size_t align, bool eager);
