@@ -307,7 +307,7 @@ $(TEST_SIMS): $(wildcard $(KT)/sim/*.[ch] arch/*.[ch] arch/x86/*.h arch/arm/*.h)
 # The arena model: mm/ for 32 bits, scaled down, with what it writes in sections of its own and some of its
 # statics made visible, under a search for states.  build/model/<scale>/model.
 MODELS := page frame top
-MODEL_SHOWN := lowest highest few kept kept_count refusals room_lacked current spares spare_count
+MODEL_SHOWN := lowest highest few kept offered_base refusals room_lacked current spares spare_count
 TEST_MODELS := $(MODELS:%=build/model/%/model)
 
 # $(1) = scale.

@@ -128,7 +128,7 @@ static void release(unsigned page)
     bool object = shadow.is_object[page];
     shadow.run[page] = shadow.is_object[page] = 0;
     if (object) {
-        mm_free_slow((void *)page_address(page), "model");
+        mm_free_slow((void *)page_address(page), "model", 0);
     } else {
         sh_free_pages((void *)page_address(page));
     }

@@ -61,8 +61,7 @@ bool check_possible(size_t pages, size_t align)
 static void check_units(void)
 {
     size_t owned = 0, released = 0;
-    if (((current.base | current.size | current.mapped) & (SH_GRANULE_SIZE - 1)) != 0 ||
-        current.mapped > current.size ||
+    if (((current.base | current.size) & (SH_GRANULE_SIZE - 1)) != 0 ||
         (current.size != 0 && (current.base == 0 || current.base + current.size <= current.base))) {
         violated("the remainder is not a range of granules", current.base);
     }
@@ -75,7 +74,7 @@ static void check_units(void)
         if (owners != 1 && !(owners == 0 && last)) {
             violated(owners == 0 ? "address space is lost" : "address space has two owners", at);
         }
-        if (rest && state != (at - current.base < current.mapped ? SH_PREPARED : SH_RESERVED)) {
+        if (rest && state != SH_RESERVED) {
             violated("the remainder is not in the state that it should be", at);
         }
         for (size_t i = 0; i < UNIT_PAGES && mine; i++) {

@@ -169,9 +169,9 @@ static void sort(uintptr_t *list, unsigned count)
 static void kept_rename(const struct mm_span *from, struct mm_span *to, bool *done)
 {
     for (unsigned i = 0; i < 40; i++) {
-        for (unsigned j = 0; j < kept_count[i]; j++) {
-            if (kept[i][j] == from && !done[i * 4 + j]) {
-                kept[i][j] = to;
+        for (unsigned j = 0; j < kept[i].count; j++) {
+            if (kept[i].run[j] == from && !done[i * 4 + j]) {
+                kept[i].run[j] = to;
                 done[i * 4 + j] = true;
             }
         }
@@ -225,14 +225,15 @@ static void normalise(void)
 {
     descriptors_sort();
     for (unsigned i = 0; i < 40; i++) {
-        for (unsigned j = kept_count[i]; j < 4; j++) {
-            kept[i][j] = NULL;
+        for (size_t j = kept[i].count; j < 4; j++) {
+            kept[i].run[j] = NULL;
         }
     }
     memset(&spares[spare_count], 0, (8 - spare_count) * sizeof spares[0]);
     mm_cpu[0].large_frees = 0;
     refusals = 0;
     room_lacked = 0;
+    offered_base = 0;
 }
 
 /* ---- comparing, putting back ---- */

@@ -153,14 +153,17 @@ void check_run(uintptr_t base, size_t pages, size_t align, bool eager);
 
 /* Statics of mm/, made visible in the copy that is linked here (Makefile: MODEL_SHOWN). */
 extern struct mm_fixed few;
-extern struct mm_span *kept[10 * 4][4];
-extern uint8_t kept_count[10 * 4];
+extern struct kept {
+    struct mm_span *run[4];
+    size_t count;
+} kept[10 * 4];
+extern uintptr_t offered_base;
 extern uintptr_t lowest, highest;
 extern unsigned refusals;
 extern size_t room_lacked;
 struct remainder {
     uintptr_t base;
-    size_t size, mapped;
+    size_t size;
 };
 extern struct remainder current;
 struct spare_block {

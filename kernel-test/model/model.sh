@@ -15,6 +15,6 @@ done | awk '
     { print; fflush() }
     / transitions, / { for (i = 2; i <= NF; i++) if ($i == "transitions,") transitions += $(i - 1) }
     END {
-        printf "%d transitions\n%d passed, %d failed\n", transitions, passed, failed
+        printf "arena model: %d transitions, %d passed, %d failed\n", transitions, passed, failed
         exit failed != 0 || passed == 0
     }'
