@@ -141,7 +141,8 @@ struct sh_hooks {
     /* A top-level entry for the chunk at `base` came or went: copy it to every directory that any CPU
      * can run on, before returning.  No lock; must not wait. */
     void (*top_level_changed)(uintptr_t base);
-    /* Frames ran out while `bytes` were wanted: drop caches; true = try again.  May call everything. */
+    /* Frames ran out while `bytes` were wanted: drop caches; true = try again, which is done a few times.
+     * May call everything. */
     bool (*reclaim)(size_t bytes);
     /* Stop every other CPU at a point where its interrupts are on; let them go on. */
     void (*stop_world)(void);

@@ -234,7 +234,55 @@ static void limit_is_met_by_giving_idle_memory_back(void)
     EXPECT_WHOLE();
 }
 
+static unsigned asked;
+
+static bool always_yes(size_t bytes)
+{
+    (void)bytes;
+    asked++;
+    return true;
+}
+
+/* A kernel that always says that it has frames now: the call ends. */
+static void reclaim_that_never_helps_is_given_up(void)
+{
+    struct sh_hooks hooks = *rig_hooks();
+    const struct sh_config config = { .size = sizeof(config), .hooks = &hooks };
+
+    hooks.reclaim = always_yes;
+    rig_start(0, &config);
+    EXPECT(sh_malloc(100) != NULL);
+    rig_frame_budget(rig_frames_held());
+    asked = 0;
+    EXPECT(sh_malloc(500000) == NULL);
+    EXPECT(asked != 0 && asked < 100);
+    rig_frame_budget(0);
+    EXPECT(sh_malloc(500000) != NULL);
+    EXPECT_WHOLE();
+}
+
+/* Frames are no help against the heap's own limit. */
+static void reclaim_is_not_asked_for_the_limit(void)
+{
+    struct sh_hooks hooks = *rig_hooks();
+    const struct sh_config config = { .size = sizeof(config), .hooks = &hooks };
+    struct sh_stats stats;
+
+    hooks.reclaim = always_yes;
+    rig_start(0, &config);
+    EXPECT(sh_malloc(100) != NULL);
+    sh_stats(&stats);
+    EXPECT_EQ(sh_set_limit(stats.frames_held + 100000), SH_OK);
+    asked = 0;
+    EXPECT(sh_malloc(500000) == NULL);
+    EXPECT_EQ(asked, 0);
+    EXPECT(sh_malloc(50000) != NULL);
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
+    { "reclaim_that_never_helps_is_given_up", reclaim_that_never_helps_is_given_up },
+    { "reclaim_is_not_asked_for_the_limit", reclaim_is_not_asked_for_the_limit },
     { "trim_of_an_empty_heap_keeps_metadata_only", trim_of_an_empty_heap_keeps_metadata_only },
     { "trim_releases_the_holes", trim_releases_the_holes },
     { "trim_keeps_contents_of_live_blocks", trim_keeps_contents_of_live_blocks },

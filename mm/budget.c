@@ -29,15 +29,16 @@ void mm_budget_give(size_t size)
     __atomic_fetch_sub(&held, size, __ATOMIC_RELAXED);
 }
 
+bool mm_budget_allows(size_t size)
+{
+    size_t most = mm_budget_limit(), now = mm_budget_held();
+    return most == 0 || (now <= most && size <= most - now);
+}
+
 bool mm_budget_allows_tables(uintptr_t base, size_t size)
 {
-    size_t most = __atomic_load_n(&limit, __ATOMIC_RELAXED);
     const struct sh_port *port = mm_port();
-    if (most == 0 || port == NULL) {
-        return true;
-    }
-    size_t now = mm_budget_held();
-    return now <= most && port->table_cost(base, size) <= most - now;
+    return port == NULL || mm_budget_limit() == 0 || mm_budget_allows(port->table_cost(base, size));
 }
 
 size_t mm_budget_tables(void)

@@ -88,6 +88,11 @@
 #define MM_GUARD_POOL 32
 #endif
 
+/* How often one commit asks the kernel for frames, if it always says that there are some now. */
+#ifndef MM_RECLAIM_TRIES
+#define MM_RECLAIM_TRIES 8
+#endif
+
 /* How deep below the library's own frame a hook may call back and still be recognised as nested.  Less
  * than a kernel thread's stack, so that a thread whose stack lies below is not taken for a hook. */
 #ifndef MM_HOOK_STACK

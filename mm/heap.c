@@ -168,8 +168,11 @@ bool mm_heap_commit(uintptr_t base, size_t count)
     uintptr_t start = mm_align_down(base, SH_GRANULE_SIZE);
     uintptr_t last = base + ((count << MM_PAGE_SHIFT) - 1);
     size_t pages = ((last | (SH_GRANULE_SIZE - 1)) - start + 1) >> MM_PAGE_SHIFT;
-    while (!try_commit(start, pages)) {
-        if (!mm_may_grow() || mm_hooks.reclaim == NULL || !mm_hooks.reclaim(pages << MM_PAGE_SHIFT)) {
+    size_t bytes = pages << MM_PAGE_SHIFT;
+    for (unsigned tries = 0; !try_commit(start, pages); tries++) {
+        /* The kernel has frames to give, but not room under the limit; and it may always say yes. */
+        if (tries == MM_RECLAIM_TRIES || !mm_budget_allows(bytes) || !mm_may_grow() ||
+            mm_hooks.reclaim == NULL || !mm_hooks.reclaim(bytes)) {
             return false;
         }
     }
