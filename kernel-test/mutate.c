@@ -94,7 +94,8 @@ static unsigned skip(unsigned at, bool line_start)
     const char *end;
 
     if (strncmp(source + at, "/*", 2) == 0)
-        return (end = strstr(source + at, "*/")) == NULL ? source_length : (unsigned)(end - source) + 2;
+        return (end = strstr(source + at, "*/")) == NULL ? source_length
+                                                         : (unsigned)(end - source) + 2;
     if (quote == '#' && line_start) {
         for (; source[at] != '\n' && at < source_length; at++)
             if (source[at] == '\\')
@@ -148,7 +149,8 @@ static void split(void)
             next++;
         if (!word(c))
             next = at + mark_length(source + at);
-        add_token(isdigit((unsigned char)c) ? NUMBER : word(c) ? NAME : MARK, at, next - at, line, in_body);
+        add_token(isdigit((unsigned char)c) ? NUMBER : word(c) ? NAME : MARK, at, next - at, line,
+                  in_body);
     }
 }
 
@@ -269,8 +271,8 @@ static void mutate_mark(unsigned i)
         { "-=", "+=", "arithmetic" }, { "++", "--", "arithmetic" }, { "--", "++", "arithmetic" },
         { "&&", "||", "logic" },     { "||", "&&", "logic" },
     };
-    bool binary = i > 0 && (tokens[i - 1].kind == NAME || tokens[i - 1].kind == NUMBER || is(i - 1, ")") ||
-                            is(i - 1, "]"));
+    bool binary = i > 0 && (tokens[i - 1].kind == NAME || tokens[i - 1].kind == NUMBER ||
+                            is(i - 1, ")") || is(i - 1, "]"));
 
     for (unsigned p = 0; p < sizeof pairs / sizeof *pairs; p++)
         if (is(i, pairs[p][0]) && ((!is(i, "-") && !is(i, "+")) || binary))
@@ -316,11 +318,12 @@ static void mutate_return(unsigned i)
 /* Does a way from here lead straight to a return that says no? */
 static bool on_failure_path(unsigned i)
 {
+    static const char *const branches[] = { "if", "for", "while", "do", "switch", "{", NULL };
     static const char *const no[] = { "false", "NULL", "0", "result", "error", NULL };
     unsigned end;
 
     for (; i < token_count && !is(i, "}"); i = end + 1) {
-        if (is(i, "if") || is(i, "for") || is(i, "while") || is(i, "do") || is(i, "switch") || is(i, "{"))
+        if (is_one_of(i, branches))
             return false;
         end = semicolon(i);
         if (is(i, "return"))
@@ -426,7 +429,8 @@ int main(int argc, char **argv)
             mutate_file(argv[i]);
         return 0;
     }
-    if (argc == 4 && strcmp(argv[1], "apply") == 0 && (wanted = (unsigned)strtoul(argv[3], NULL, 10)) != 0) {
+    wanted = argc == 4 && strcmp(argv[1], "apply") == 0 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
+    if (wanted != 0) {
         mutate_file(argv[2]);
         if (found < wanted)
             die("no such mutant:", argv[3]);

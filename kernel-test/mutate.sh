@@ -21,10 +21,10 @@ cd "$(dirname "$0")/.." || exit 2
 : "${QUICK:=15}" "${SLOW:=60}" # seconds for a suite
 mutate=build/mutate/mutate
 out=build/mutate
-quick="malloc span cache arena interrupt shutdown pages demand stats trim growth verify misuse wrong_size
-    script windows"
+quick="malloc span cache arena interrupt shutdown pages demand stats trim growth verify misuse
+    wrong_size script windows"
 slow="failure random wrong_pointer"
-booted="kernel-2level kernel-pae shutdown-pae stats-2level"
+booted="kernel-2level kernel-pae shutdown-pae interrupt-2level trim-2level timer-2level stats-2level"
 simulated="x86 arm arm-64k"
 
 # What a source of arch is compiled with, for one simulated machine.
@@ -124,7 +124,8 @@ run_mutant() {
     echo "$verdict ${by:--} | $1" >>"$out/results"
     [ "$verdict" != survived ] || echo "survived: $file:$rest"
     so_far=$(wc -l <"$out/results")
-    [ $((so_far % 50)) != 0 ] || echo "$so_far of $(wc -l <"$out/sample"), $(grep -c ^survived "$out/results") survived"
+    [ $((so_far % 50)) != 0 ] ||
+        echo "$so_far of $(wc -l <"$out/sample"), $(grep -c ^survived "$out/results") survived"
 }
 
 if [ "${1:-}" = --one ]; then
@@ -167,22 +168,20 @@ for file in $FILES; do
 done
 for machine in $simulated; do
     mkdir -p "$out/sim-$machine/base" "$out/sim-$machine/arch"
-    for file in kernel-test/sim/sim kernel-test/sim/test_pagetable arch/pagetable arch/tables arch/windows; do
-        case $file in
-        arch/*) object=$out/sim-$machine/$file.o ;;
-        *) object=$out/sim-$machine/base/${file##*/}.o ;;
-        esac
-        [ -e "$object" ] || compile "sim-$machine" "$object" <"$file.c" ||
-            $CC -O1 -w -std=c11 -Ikernel-test/sim $(sim_flags "$machine") -I. -c -o "$object" "$file.c" ||
-            exit 1
+    for file in sim test_pagetable; do
+        compile "sim-$machine" "$out/sim-$machine/base/$file.o" <"kernel-test/sim/$file.c" || exit 1
+    done
+    for file in pagetable tables windows; do
+        compile "sim-$machine" "$out/sim-$machine/arch/$file.o" <"arch/$file.c" || exit 1
     done
 done
 
 # Unbroken, everything must pass.
 mkdir "$out/sound"
 for kind in host $(kinds_of arch/) kernel; do
-    file=$(echo "$FILES" | tr ' ' '\n' | grep -m 1 "^$([ "$kind" = "${kind#sim-}" ] && echo mm || echo arch)/") ||
-        continue
+    layer=mm
+    [ "$kind" = "${kind#sim-}" ] || layer=arch
+    file=$(echo "$FILES" | tr ' ' '\n' | grep -m 1 "^$layer/") || continue
     why=$(kill_by "$kind" "$file" "$out/$kind/${file%.c}.o" "$out/sound")
     [ -z "$why" ] || { echo "mutate.sh: without a mutant, $kind: $why" >&2; exit 1; }
 done
@@ -196,7 +195,9 @@ echo "survivors:"
 sed 's/:[0-9]*//' "$out/survivors"
 awk -v least="$LEAST" '
     { verdict[$1]++; split($0, part, " \\| "); split(part[2], place, "/"); layer[place[1] " " $1]++ }
-    function score(killed, survived) { return killed + survived == 0 ? 100 : 100 * killed / (killed + survived) }
+    function score(killed, survived) {
+        return killed + survived == 0 ? 100 : 100 * killed / (killed + survived)
+    }
     END {
         printf "mm: %.1f %%, arch: %.1f %%\n", score(layer["mm killed"], layer["mm survived"]),
             score(layer["arch killed"], layer["arch survived"])

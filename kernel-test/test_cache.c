@@ -71,7 +71,8 @@ static void what_central_holds_serves_again(void)
     EXPECT_EQ(sh_cpu_offline(0), SH_OK);
     EXPECT(entry_of(SIZE)->span == NULL && entry_of(SIZE)->head == NULL);
     for (unsigned i = 0; i < 4; i++)
-        EXPECT(span_of(i * slots + 1)->place == MM_PLACE_CENTRAL && span_of(i * slots + 1)->owner == NULL);
+        EXPECT(span_of(i * slots + 1)->place == MM_PLACE_CENTRAL &&
+               span_of(i * slots + 1)->owner == NULL);
     EXPECT_WHOLE();
     before = spans();
     take(slots - 2); /* the last span's, then the slots that were freed */
@@ -99,7 +100,8 @@ static void what_central_holds_may_empty(void)
     EXPECT(span_of(1)->place == MM_PLACE_CENTRAL);
     for (unsigned i = 1; i < slots; i++)
         sh_free((void *)held[i]);
-    EXPECT(mm_span_of(held[0])->place == MM_PLACE_EMPTY && entry_of(SIZE)->empty == mm_span_of(held[0]));
+    EXPECT(mm_span_of(held[0])->place == MM_PLACE_EMPTY);
+    EXPECT(entry_of(SIZE)->empty == mm_span_of(held[0]));
     EXPECT_WHOLE();
     sh_trim(0);
     EXPECT(!sh_contains((void *)held[0]));
@@ -350,8 +352,10 @@ static const struct test tests[] = {
     { "queued_spans_keep_their_order", queued_spans_keep_their_order },
     { "a_handler_may_be_faster", a_handler_may_be_faster },
     { "a_free_where_no_slot_is_live_is_corruption", a_free_where_no_slot_is_live_is_corruption },
-    { "a_queued_span_without_a_free_slot_is_corruption", a_queued_span_without_a_free_slot_is_corruption },
-    { "a_summary_that_promises_too_much_is_corruption", a_summary_that_promises_too_much_is_corruption },
+    { "a_queued_span_without_a_free_slot_is_corruption",
+      a_queued_span_without_a_free_slot_is_corruption },
+    { "a_summary_that_promises_too_much_is_corruption",
+      a_summary_that_promises_too_much_is_corruption },
     { "locks_are_taken_in_order", locks_are_taken_in_order },
 };
 

@@ -21,6 +21,7 @@ struct counts case_counts;
 const char case_never[] = "never was heap memory";
 const char case_records[] = "inside the heap's own records";
 const char case_idle[] = "nothing is allocated there";
+const char case_interior[] = "not the start of an object: %z bytes into a %s %z-byte object at %x";
 
 static const char *const callers[WAYS] = { "sh_free", "sh_free_sized", "sh_realloc",
                                            "sh_free_pages" };
@@ -275,7 +276,8 @@ static bool says_not_live(const char *text)
     for (unsigned i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
         if (behind(text, causes[i]) != NULL)
             return true;
-    return behind(text, "not the start of an object: ") != NULL && t_contains(text, " into a free ");
+    return behind(text, "not the start of an object: ") != NULL &&
+        t_contains(text, " into a free ");
 }
 
 /* Makes the call; what the one report says behind `begin`, or NULL. */
@@ -316,8 +318,7 @@ static const char *cause_inside(const struct case_block *block, uintptr_t addres
                          block->size >> MM_PAGE_SHIFT, block->base);
     if (offset == 0)
         return case_text("a live %z-byte object", block->size);
-    return case_text("not the start of an object: %z bytes into a live %z-byte object at %x", offset,
-                     block->size, block->base);
+    return case_text(case_interior, offset, "live", block->size, block->base);
 }
 
 void case_address(uintptr_t address, const char *cause)
@@ -336,8 +337,8 @@ void case_address(uintptr_t address, const char *cause)
 void case_wrong_size(const struct case_block *block, size_t size)
 {
     struct attempt attempt = { BY_FREE_SIZED, block->base, size, NULL };
-    const char *wanted = case_text("sh_free_sized(%x, %z): wrong size: it is a live object of %z bytes",
-                                   block->base, size, block->size);
+    static const char format[] = "sh_free_sized(%x, %z): wrong size: it is a live object of %z bytes";
+    const char *wanted = case_text(format, block->base, size, block->size);
 
     if (reported(&attempt, wanted) == NULL)
         missed("sh_free_sized", size, wanted, rig_report());

@@ -28,7 +28,7 @@ struct case_block {
     bool pages;
 };
 
-/* A heap with a live block of every size class, large objects and page runs; `config` NULL = default. */
+/* A heap with a live block of every size class, large objects and page runs; NULL = default. */
 void case_start(const struct sh_config *config);
 /* No heap runs: only what is reported is looked at. */
 void case_without_heap(void);
@@ -60,5 +60,7 @@ void case_null(const char *call, size_t a, size_t b, const void *result);
 const char *case_text(const char *format, ...);
 
 extern const char case_never[], case_records[], case_idle[];
+/* A format: offset, live or free, size, base. */
+extern const char case_interior[];
 
 #endif

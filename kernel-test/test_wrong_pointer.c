@@ -26,9 +26,7 @@ static void try_free_slot(uintptr_t p, size_t size)
     for (unsigned i = 0; i < sizeof(shifts); i++) {
         size_t offset = size >> shifts[i];
         if (offset != 0)
-            case_address(p + offset,
-                         case_text("not the start of an object: %z bytes into a free %z-byte object at %x",
-                                   offset, size, p));
+            case_address(p + offset, case_text(case_interior, offset, "free", size, p));
     }
 }
 
@@ -109,7 +107,8 @@ static void double_free_of_large_objects(void)
 {
     case_start(NULL);
     for (unsigned i = 0; i < LARGE; i++) {
-        uintptr_t p = (uintptr_t)sh_malloc(large_sizes[i]), q = (uintptr_t)sh_malloc(large_sizes[i]);
+        uintptr_t p = (uintptr_t)sh_malloc(large_sizes[i]);
+        uintptr_t q = (uintptr_t)sh_malloc(large_sizes[i]);
         uintptr_t run = (uintptr_t)sh_alloc_pages(i + 1);
         EXPECT(p != 0 && q != 0 && run != 0);
         sh_free((void *)p);
@@ -194,9 +193,8 @@ static void interior_of_every_class(void)
             if (at <= 256 || size - at <= 16)
                 case_address(blocks[i].base + at, NULL);
             else
-                case_pointer(at % 2 == 0 ? BY_FREE : (enum way)(at >> 1 & 3), blocks[i].base + at, size,
-                             case_text("not the start of an object: %z bytes into a live %z-byte object at %x",
-                                       at, size, blocks[i].base));
+                case_pointer(at % 2 == 0 ? BY_FREE : (enum way)(at >> 1 & 3), blocks[i].base + at,
+                             size, case_text(case_interior, at, "live", size, blocks[i].base));
             step = !rig_is_machine() || size <= 1024 || at < 256 || size - at <= 16 ? 1 : 13;
         }
     }
@@ -428,11 +426,11 @@ static void the_report_names_object_and_neighbours(void)
     } while (mm_span_of(p[0])->base != p[0] - 48); /* its neighbours are its own span's */
     case_settle();
     case_pointer(BY_FREE, p[0] + 20, 0,
-                 case_text("not the start of an object: 20 bytes into a live 48-byte object at %x; before "
-                           "it a live object, after it a free slot", p[0]));
+                 case_text("not the start of an object: 20 bytes into a live 48-byte object at %x; "
+                           "before it a live object, after it a free slot", p[0]));
     case_pointer(BY_FREE, p[0] - 47, 0,
-                 case_text("not the start of an object: 1 bytes into a live 48-byte object at %x; before "
-                           "it the span begins, after it a live object", p[0] - 48));
+                 case_text("not the start of an object: 1 bytes into a live 48-byte object at %x; "
+                           "before it the span begins, after it a live object", p[0] - 48));
     case_pointer(BY_FREE, p[0] + 48, 0,
                  "free already: a 48-byte slot; before it a live object, after it a free slot");
     case_check();
