@@ -263,6 +263,36 @@ static void wrong_reservations_are_refused(void)
     stop();
 }
 
+/* A window may begin and end where a large page or section of the kernel's does, on ARM in the same
+ * group of tables; it may not share a byte with it. */
+static void neighbours_of_a_large_page(void)
+{
+    const uintptr_t large = 0xE0800000u, group_end = 0xE0C00000u;
+    const size_t bytes = machine >= SIM_SHORT      ? 0x100000
+                         : machine == SIM_2LEVEL ? 0x400000
+                                                 : 0x200000;
+    const size_t size = large + bytes < group_end ? group_end - large - bytes : 0x200000;
+    uintptr_t base;
+
+    start();
+    refused(large, 0x10000, SH_E_OVERLAP, "0x");
+    refused(large + bytes - 0x10000, 0x20000, SH_E_OVERLAP, "0x");
+    refused(large - 0x10000, 0x20000, SH_E_OVERLAP, "0x");
+    CHECK(sh_add_window(large + bytes, size) == SH_OK);
+    base = sh_arch_reserve(0, size, PAGE);
+    CHECK(base == large + bytes && sh_arch_map(base, size));
+    CHECK(sh_arch_commit(base, PAGE) && sh_arch_commit(base + size - PAGE, PAGE));
+    CHECK(sh_add_window(large - 0x100000, 0x100000) == SH_OK);
+    base = sh_arch_reserve(large - 0x100000, 0x100000, PAGE);
+    CHECK(base == large - 0x100000 && sh_arch_map(base, 0x100000));
+    CHECK(sh_arch_commit(large - PAGE, PAGE));
+    CHECK(sim_walk(0, large).present && sim_walk(1, large).present);
+    CHECK(sim_walk(0, large - PAGE).present && sim_walk(0, large + bytes).present);
+    stop();
+    CHECK(sim_walk(0, large).present && sim_walk(1, large).present);
+    CHECK(!sim_walk(0, large - PAGE).present && !sim_walk(0, large + bytes).present);
+}
+
 static void one_cpu_needs_no_shootdown(void)
 {
     unsigned long before;
@@ -806,7 +836,8 @@ static void run_all(enum sim_machine with, bool direct_map)
 {
     static void (*const tests[])(void) = {
         windows_are_refused_by_name, windows_are_counted, edges_are_counted, mode_is_refused,
-        one_cpu_needs_no_shootdown, wrong_release_is_corruption, foreign_entries_are_corruption,
+        neighbours_of_a_large_page, one_cpu_needs_no_shootdown, wrong_release_is_corruption,
+        foreign_entries_are_corruption,
         wrong_frames_are_given_back, wrong_reservations_are_refused, windows_come_in_any_order,
         edges_match_a_map, transitions_match_the_model, failure_leaves_nothing,
         frames_out_of_reach_are_refused, tables_are_not_given_twice, shared_frames_are_found,
