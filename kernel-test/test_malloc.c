@@ -4,6 +4,7 @@
  */
 #include "kernel-test/k_string.h"
 #include "kernel-test/test_util.h"
+#include "mm/span.h"
 
 #define MANY 1500u
 
@@ -512,6 +513,28 @@ static void zero_switch_hides_earlier_owners(void)
         }
 }
 
+/* A large object's run serves the next one of the same size as it is, up to the largest that is kept. */
+static void a_freed_run_serves_the_next_object(void)
+{
+    static const size_t sizes[] = { 33000, 100000, 500000, 2 << 20 };
+
+    rig_start(0, NULL);
+    if (!t_has_memory(8 * T_MIB))
+        return;
+    EXPECT(sh_malloc(4 * T_MIB) != NULL); /* the share that may be kept grows with what is used */
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        uintptr_t p = (uintptr_t)sh_malloc(sizes[i]), q;
+        struct mm_span *span = mm_span_of(p);
+        sh_free((void *)p);
+        EXPECT(mm_span_of(p) == span); /* it kept its descriptor */
+        q = (uintptr_t)sh_malloc(sizes[i]);
+        EXPECT_EQ(p, q);
+        EXPECT(mm_span_of(q) == span);
+        sh_free((void *)q);
+    }
+    EXPECT_WHOLE();
+}
+
 /* However often it is asked in vain, the heap takes no more records for itself. */
 static void asking_in_vain_takes_nothing(void)
 {
@@ -566,6 +589,7 @@ static const struct test tests[] = {
     { "realloc_of_null_is_malloc", realloc_of_null_is_malloc },
     { "realloc_keeps_bytes", realloc_keeps_bytes },
     { "realloc_within_the_block_stays", realloc_within_the_block_stays },
+    { "a_freed_run_serves_the_next_object", a_freed_run_serves_the_next_object },
     { "asking_in_vain_takes_nothing", asking_in_vain_takes_nothing },
     { "realloc_to_half_moves", realloc_to_half_moves },
     { "realloc_to_zero_keeps_an_object", realloc_to_zero_keeps_an_object },

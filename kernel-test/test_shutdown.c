@@ -176,6 +176,12 @@ static void shorter_configuration_is_an_older_callers(void)
     expect_init(&config, SH_OK);
     EXPECT(sh_malloc(200000) != NULL);
     EXPECT(!sh_handle_fault((uintptr_t)sh_malloc(200000), true, false));
+    config.size = sizeof(config.size);
+    expect_init(&config, SH_OK);
+    config.size = sizeof(config.size) - 1;
+    expect_init(&config, SH_E_INVALID);
+    config.size = sizeof(config) + 1;
+    expect_init(&config, SH_E_INVALID);
 }
 
 static void cpu_goes_offline_and_comes_back(void)

@@ -140,6 +140,7 @@ static void map_is_printed_in_80_columns(void)
     sh_print_map();
     EXPECT(t_length(rig_log()) > 100);
     EXPECT(fits_80_columns(rig_log()));
+    EXPECT(t_contains(rig_log(), "heap map: 64 KiB a column;"));
 }
 
 /* The mark of an address in the map that was printed last. */

@@ -293,6 +293,31 @@ static void neighbours_of_a_large_page(void)
     CHECK(!sim_walk(0, large - PAGE).present && !sim_walk(0, large + bytes).present);
 }
 
+/* Flushes of a detach that takes down so many tables. */
+static unsigned long detach_flushes(size_t tables)
+{
+    unsigned long before;
+    uintptr_t base;
+
+    start();
+    CHECK(sh_add_window(0xD0000000u, 0x2000000) == SH_OK);
+    base = sh_arch_reserve(0, 0x2000000, PAGE);
+    for (size_t i = 0; i < tables; i++)
+        CHECK(sh_arch_map(base + (i << 22), PAGE));
+    CHECK(sim_frames_out() == tables * SH_TABLE_FRAME_SIZE);
+    before = sim_flushes + sim_shootdowns;
+    CHECK(sh_arch_port.detach() == SH_OK);
+    return sim_flushes + sim_shootdowns - before;
+}
+
+/* Before tables go back the CPUs forget them, be it one or several. */
+static void tables_go_back_after_a_flush(void)
+{
+    unsigned long none = detach_flushes(0), one = detach_flushes(1), two = detach_flushes(2);
+
+    CHECK(one > none && one == two);
+}
+
 static void one_cpu_needs_no_shootdown(void)
 {
     unsigned long before;
@@ -836,7 +861,7 @@ static void run_all(enum sim_machine with, bool direct_map)
 {
     static void (*const tests[])(void) = {
         windows_are_refused_by_name, windows_are_counted, edges_are_counted, mode_is_refused,
-        neighbours_of_a_large_page, one_cpu_needs_no_shootdown, wrong_release_is_corruption,
+        neighbours_of_a_large_page, tables_go_back_after_a_flush, one_cpu_needs_no_shootdown, wrong_release_is_corruption,
         foreign_entries_are_corruption,
         wrong_frames_are_given_back, wrong_reservations_are_refused, windows_come_in_any_order,
         edges_match_a_map, transitions_match_the_model, failure_leaves_nothing,
