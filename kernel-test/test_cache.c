@@ -91,6 +91,26 @@ static void what_central_holds_serves_again(void)
     EXPECT_WHOLE();
 }
 
+/* A new heap has none of the old one's spans, whatever the class. */
+static void central_is_empty_in_a_new_heap(void)
+{
+    rig_start(0, NULL);
+    for (unsigned class = 0; class < MM_CLASSES; class++) {
+        void *p = sh_malloc(mm_class_size(class)), *q = sh_malloc(mm_class_size(class));
+        EXPECT(p != NULL && q != NULL);
+        sh_free(q);
+    }
+    EXPECT_EQ(sh_cpu_offline(0), SH_OK);
+    start(0);
+    EXPECT_WHOLE();
+    for (unsigned class = 0; class < MM_CLASSES; class++) {
+        void *p = sh_malloc(mm_class_size(class));
+        EXPECT(p != NULL && sh_contains(p));
+        sh_free(p);
+    }
+    EXPECT_WHOLE();
+}
+
 /* A span of central's that loses its last objects belongs to whoever freed them. */
 static void what_central_holds_may_empty(void)
 {
@@ -346,6 +366,7 @@ static void locks_are_taken_in_order(void)
 
 static const struct test tests[] = {
     { "what_central_holds_serves_again", what_central_holds_serves_again },
+    { "central_is_empty_in_a_new_heap", central_is_empty_in_a_new_heap },
     { "what_central_holds_may_empty", what_central_holds_may_empty },
     { "full_spans_stay_full", full_spans_stay_full },
     { "the_countdown_of_a_current_span_starts_again", the_countdown_of_a_current_span_starts_again },

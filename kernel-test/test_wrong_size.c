@@ -45,6 +45,9 @@ static void size_of_another_large_object(void)
     const struct case_block *blocks;
 
     case_start(NULL);
+    sh_free(sh_malloc(50000));
+    case_add(sh_malloc(50000), 50000, false); /* in a run that was kept */
+    case_settle();
     blocks = case_blocks(&count);
     for (unsigned i = MM_CLASSES; i < count; i++) {
         size_t size = blocks[i].size;
