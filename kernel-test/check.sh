@@ -6,7 +6,7 @@ set -u
 LC_ALL=C
 export LC_ALL
 
-TEXT_MAX=28672 # bytes of text + rodata of arch and mm for i386 at -Os, one CPU
+TEXT_MAX=40960 # a budget: bytes of text + rodata of arch and mm for i386 at -Os, one CPU; 10 KiB are the tiers
 DATA_MAX=20480 # bytes of .data + .bss of the same
 
 work=build/check
