@@ -398,7 +398,7 @@ static bool kept_put(struct mm_span *span)
 
 struct mm_span *mm_heap_span_large(size_t page_count, size_t align, enum mm_span_state state)
 {
-    bool kept_run = state == MM_SPAN_LARGE && align == 1 && !mm_mode.demand && !mm_mode.guarded;
+    bool kept_run = state == MM_SPAN_LARGE && align == 1 && mm_mode.keeps;
     struct mm_span *span = kept_run ? kept_get(page_count) : NULL;
     if (span != NULL) {
         return span;
@@ -430,7 +430,7 @@ void mm_heap_release(struct mm_span *span)
 
 void mm_heap_retire(struct mm_span *span)
 {
-    if (mm_mode.demand || mm_mode.guarded || !kept_put(span)) {
+    if (!mm_mode.keeps || !kept_put(span)) {
         mm_heap_release(span);
     }
 }

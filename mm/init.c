@@ -38,6 +38,7 @@ static void mode_set(const struct sh_config *config)
     mm_mode.tier = (uint8_t)config->tier;
     mm_mode.guarded = config->tier != 0 || quarantine != 0;
     mm_mode.sampling = sample != 0 && !mm_mode.guarded;
+    mm_mode.keeps = !mm_mode.guarded && !config->demand;
     mm_mode.careful = mm_mode.guarded || mm_mode.sampling || mm_hooks.context != NULL;
     mm_span_start();
     mm_fence_start(sample);

@@ -97,10 +97,16 @@ void *mm_malloc_class(unsigned class)
     return p != NULL ? p : take_new(class);
 }
 
+/* Only a kernel with a context hook can tell. */
+static bool from_nmi(void)
+{
+    return mm_mode.careful && mm_context() == SH_NMI;
+}
+
 void *mm_malloc_large(size_t size, size_t align)
 {
     size_t pages = mm_pages_for(size);
-    if (pages == 0 || !mm_mode.started || mm_dead() || mm_context() == SH_NMI) {
+    if (pages == 0 || !mm_mode.started || mm_dead() || from_nmi()) {
         return NULL;
     }
     struct mm_span *span = mm_heap_span_large(pages, align >> MM_PAGE_SHIFT, MM_SPAN_LARGE);
@@ -219,7 +225,7 @@ static bool free_small(struct mm_span *span, uintptr_t address)
     return live;
 }
 
-bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted)
+static inline bool run_claim(struct mm_span *span, enum mm_span_state wanted)
 {
     arch_flags flags = arch_irq_save();
     bool live = mm_span_state(span) == wanted;
@@ -240,19 +246,19 @@ static MM_NOINLINE bool free_run(struct mm_span *span, uintptr_t address, enum m
     if (mm_mode.zero) {
         mm_memory_zero(address, mm_span_bytes(span));
     }
-    return mm_run_claim(span, wanted);
+    return run_claim(span, wanted);
 }
 
-MM_NOINLINE void mm_free_slow(void *p, const char *caller, uintptr_t site)
+bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted)
+{
+    return run_claim(span, wanted);
+}
+
+/* In a heap that is not guarded. */
+static MM_NOINLINE void free_plain(void *p, const char *caller)
 {
     uintptr_t address = (uintptr_t)p;
     if (p == NULL || mm_dead()) {
-        return;
-    }
-    if (mm_mode.guarded) {
-        if (!mm_guard_free(caller, address, site)) {
-            mm_misuse_pointer(caller, address);
-        }
         return;
     }
     struct mm_span *span = mm_span_of(address);
@@ -260,14 +266,31 @@ MM_NOINLINE void mm_free_slow(void *p, const char *caller, uintptr_t site)
     if (state == MM_SPAN_SMALL && free_small(span, address)) {
         return;
     }
-    if ((span->flags & MM_SPAN_FENCED) != 0 && address == span->base + span->inset && mm_fence_free(span)) {
-        return;
-    }
-    if (state == MM_SPAN_LARGE && free_run(span, address, MM_SPAN_LARGE)) {
-        mm_heap_retire(span);
+    if (state == MM_SPAN_LARGE && MM_LIKELY((span->flags & MM_SPAN_FENCED) == 0)) {
+        if (free_run(span, address, MM_SPAN_LARGE)) {
+            mm_heap_retire(span);
+            return;
+        }
+    } else if (state == MM_SPAN_LARGE && address == span->base + span->inset && mm_fence_free(span)) {
         return;
     }
     mm_misuse_pointer(caller, address);
+}
+
+static MM_NOINLINE void free_guarded(void *p, const char *caller, uintptr_t site)
+{
+    if (p != NULL && !mm_dead() && !mm_guard_free(caller, (uintptr_t)p, site)) {
+        mm_misuse_pointer(caller, (uintptr_t)p);
+    }
+}
+
+void mm_free_slow(void *p, const char *caller, uintptr_t site)
+{
+    if (mm_mode.guarded) {
+        free_guarded(p, caller, site);
+    } else {
+        free_plain(p, caller);
+    }
 }
 
 /* The rest of a free whose span has to move. */
@@ -280,7 +303,11 @@ static MM_NOINLINE void free_event(struct mm_span *span, struct mm_cpu *cpu, arc
 /* Not static: so the fast path leaves its argument where it came. */
 MM_NOINLINE void mm_free_other(void *p, uintptr_t site)
 {
-    mm_free_slow(p, "sh_free", site);
+    if (MM_UNLIKELY(mm_mode.guarded)) {
+        free_guarded(p, "sh_free", site);
+    } else {
+        free_plain(p, "sh_free");
+    }
 }
 
 void sh_free(void *p)

@@ -13,6 +13,7 @@ struct mm_mode {
     bool guarded;  /* fills, notes or holds back: no object is served by the fast paths (guard.h) */
     bool sampling; /* some objects come from the guard pool (fence.h) */
     bool careful;  /* misses of the fast path have more to do: guarded, sampling, or a context hook */
+    bool keeps;    /* runs of freed large objects are kept: neither guarded nor on demand */
     uint8_t tier;
 };
 extern struct mm_mode mm_mode;
