@@ -31,5 +31,5 @@ int main(int argc, char **argv)
     if (argc == 3)
         test_seeds = (unsigned)strtoul(argv[2], NULL, 10);
     return test_run(sizeof(void *) == 8 ? "host 64-bit" : "host 32-bit",
-                    argc > 1 ? argv[1] : "") != 0;
+                    argc > 1 ? argv[1] : "", "") != 0;
 }

@@ -1,7 +1,8 @@
 /*
  * What the kernel does once the machine is up.  Words on the command line choose:
  *
- *     run=test      the test suites; test=suite or test=suite/test runs those that begin so
+ *     run=test      the test suites; test=suite or test=suite/test runs those that begin so,
+ *                   without=suite,suite leaves those out
  *     run=replay    replays the allocation traces among the modules (also when nothing is said)
  *     run=bench     the benchmarks
  *     run=demo      accidents, explained: demo=overflow|uaf|doublefree|stray|all
@@ -35,6 +36,6 @@ void kmain(void)
     if (!k_option_is("run", "test"))
         k_exit(replay_main() == 0);
     filter = k_option("test", "");
-    failed = test_run(k_machine(), filter);
+    failed = test_run(k_machine(), filter, k_option("without", ""));
     k_exit(failed == 0);
 }

@@ -49,9 +49,10 @@ void t_fail(const char *file, int line, const char *format, ...) __attribute__((
     } while (0)
 
 /* Runs all tests whose "suite" or "suite/test" name begins with `filter` ("" = all); before each test the
- * rig is reset, after each it is audited.  Prints a line a suite, details for failures, and last
- * "<machine>: N passed, N failed".  Returns the number failed; no test run counts as one failed. */
-unsigned test_run(const char *machine, const char *filter);
+ * rig is reset, after each it is audited.  Suites in `without`, names with commas between them, are left
+ * out.  Prints a line a suite, details for failures, and last "<machine>: N passed, N failed".  Returns
+ * the number failed; no test run counts as one failed. */
+unsigned test_run(const char *machine, const char *filter, const char *without);
 
 /* xorshift32: the same stream everywhere. */
 uint32_t t_random(uint32_t *state);
