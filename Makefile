@@ -59,7 +59,8 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 # --- configurations -------------------------------------------------------------------------------
 
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
-CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up host host-up host-asan host32 host32-up host32-p12 host32-p14 host32-small
+CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan \
+    host host-up host-asan host32 host32-up host32-p12 host32-p14 host32-small
 $(foreach c,$(CONFIGS),$(eval SHIFT_$(c) := $(PAGE_SHIFT)))
 SHIFT_host32-p12 := 12
 SHIFT_host32-p14 := 14
@@ -69,6 +70,8 @@ MACHINE_arm := arm
 MACHINE_arm-up := arm
 MACHINE_arm-64k := arm
 MACHINE_arm-64k-up := arm
+MACHINE_x86-kasan := x86
+MACHINE_arm-kasan := arm
 MACHINE_host := host
 MACHINE_host-up := host
 MACHINE_host-asan := host
@@ -91,6 +94,12 @@ EXTRA_host32 := -DMM_DEBUG=1 -fsanitize=undefined -fsanitize-undefined-trap-on-e
 # The checks look at object sizes that the sanitizers enlarge.
 EXTRA_host-asan += -Wno-frame-larger-than
 EXTRA_host32 += -Wno-frame-larger-than
+# Address checks of the kernel's own code, see kernel-test/kasan.h; the library is that of the machine.
+KASAN_FLAGS := -fsanitize=kernel-address -fasan-shadow-offset=0 \
+    --param asan-instrumentation-with-call-threshold=0 --param asan-globals=0 --param asan-stack=0 \
+    -Dmemset=kasan_memset -Dmemcpy=kasan_memcpy -Dmemmove=kasan_memmove -Dmemcmp=kasan_memcmp
+EXTRA_x86-kasan := -DKASAN $(KASAN_FLAGS)
+EXTRA_arm-kasan := -DKASAN $(KASAN_FLAGS)
 EXTRA_host32-up := $(EXTRA_host32) -DSH_MAX_CPUS=1
 EXTRA_host32-p12 := $(EXTRA_host32) -DSH_MAX_CPUS=1
 EXTRA_host32-p14 := $(EXTRA_host32)
@@ -194,9 +203,10 @@ libraries: $(LIBRARIES:%=build/%/libspanheap.a)
 
 KT := kernel-test
 KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
-    $(filter-out $(KT)/test_util.c $(KT)/test_suites.c,$(wildcard $(KT)/test_*.c)))
+    $(filter-out $(KT)/test_util.c $(KT)/test_suites.c $(KT)/test_kasan.c,$(wildcard $(KT)/test_*.c)))
 KT_HOST_ONLY := test_script test_sweep test_lies
 KT_BOOT_ONLY := test_kernel test_timer
+KT_KASAN := kasan test_kasan
 KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) rig_host rig_area rig_hooks sweep_situations \
     sweep_operations host_main
 KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) replay demo main string rig_kernel walk \
@@ -205,14 +215,15 @@ KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) replay demo main string ri
 # $(1) = configuration: build/$(1)/kernel.elf
 define kernel
 BOOT_$(1) := $(patsubst %,build/$(1)/%.o,$(basename $(wildcard $(KT)/boot/$(MACHINE_$(1))/*.[cS])))
-KERNEL_$(1) := $(KT_BOOT:%=build/$(1)/$(KT)/%.o) build/$(1)/$(KT)/walk_$(MACHINE_$(1)).o $$(BOOT_$(1))
+KERNEL_$(1) := $(KT_BOOT:%=build/$(1)/$(KT)/%.o) build/$(1)/$(KT)/walk_$(MACHINE_$(1)).o $$(BOOT_$(1)) \
+    $(if $(findstring kasan,$(1)),$(KT_KASAN:%=build/$(1)/$(KT)/%.o))
 
 build/$(1)/%.o: %.S build/flags
 	@mkdir -p $$(@D)
 	$$(call say,AS   $$@)
 	$$(Q)$(firstword $(CROSS_$(MACHINE_$(1))))gcc -g $(if $(filter x86,$(MACHINE_$(1))),-m32) $$(EXTRA_$(1)) -I. -c -o $$@ $$<
 
-build/$(1)/kernel.elf: $$(KERNEL_$(1)) $$(MM_OBJECTS_$(1)) $$(PORT_OBJECTS_$(1)) linker/$(MACHINE_$(1)).ld
+build/$(1)/kernel.elf: $$(KERNEL_$(1)) $$(MM_OBJECTS_$(1:-kasan=)) $$(PORT_OBJECTS_$(1:-kasan=)) linker/$(MACHINE_$(1)).ld
 	$$(call say,LINK $$@)
 	$$(Q)$(CROSS_$(MACHINE_$(1)))gcc -nostdlib -static $(if $(filter x86,$(MACHINE_$(1))),-m32 -no-pie) \
 	    -Wl,-T,linker/$(MACHINE_$(1)).ld -Wl,--build-id=none -Wl,-z,max-page-size=0x1000 -Wl,-z,noexecstack -o $$@ \
@@ -221,7 +232,13 @@ build/$(1)/kernel.elf: $$(KERNEL_$(1)) $$(MM_OBJECTS_$(1)) $$(PORT_OBJECTS_$(1))
 $$(KERNEL_$(1)): CFLAGS_$(1) += -I$(KT) -I$(KT)/boot/$(MACHINE_$(1))
 -include $$(KERNEL_$(1):.o=.d)
 endef
-$(foreach c,x86 x86-up arm arm-up arm-64k arm-64k-up,$(eval $(call kernel,$(c))))
+$(foreach c,x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan,$(eval $(call kernel,$(c))))
+
+# Without checks: the checks themselves, what serves the library too, what runs where there is no stack
+# yet; and what goes through page tables and frames word by word and never sees an object.
+KASAN_BARE := kasan string walk walk_x86 walk_arm k_frames
+$(foreach c,x86-kasan arm-kasan,$(eval \
+    $(KASAN_BARE:%=build/$(c)/$(KT)/%.o) $(BOOT_$(c)): EXTRA_$(c) := -DKASAN))
 
 # $(1) = host configuration: build/$(1)/host-test over the scripted port.
 define hosttest
@@ -288,6 +305,8 @@ traces: build/gen_trace
 # --- test -----------------------------------------------------------------------------------------
 
 TEST_IMAGES := build/x86/kernel.elf build/x86-up/kernel.elf build/arm/kernel.elf build/arm-64k/kernel.elf
+# The instrumentation is gcc's.
+KASAN_IMAGES := $(if $(findstring clang,$(CC)),,build/x86-kasan/kernel.elf build/arm-kasan/kernel.elf)
 TEST_HOSTS := build/host32-small/sweep $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-p14)
 FILTER ?=
 BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTER))
@@ -304,6 +323,10 @@ $(TEST_SIMS): $(wildcard $(KT)/sim/*.[ch] arch/*.[ch] arch/x86/*.h arch/arm/*.h)
 	$(Q)mkdir -p build && $(CC_host32) -static -O1 -g -std=c11 -I$(KT)/sim $(SIM_FLAGS) -I. -o $@ \
 	    $(KT)/sim/sim.c $(KT)/sim/test_pagetable.c $(PORT_SOURCES_x86)
 
+# Under checks these would take minutes, and they touch few objects.
+KASAN_SLOW := failure,windows,arena,pages
+KASAN_LABEL := $(if $(FILTER),, (without $(KASAN_SLOW)))
+KASAN_WITHOUT := $(if $(FILTER),, without=$(KASAN_SLOW))
 # The arena model: mm/ for 32 bits, scaled down, with what it writes in sections of its own and some of its
 # statics made visible, under a search for states.  build/model/<scale>/model.
 MODELS := page frame top
@@ -349,6 +372,8 @@ x86 2-level, scratch page, 2 directories, 8 MiB|$(BOOT) phys=scratch dirs=2' ARC
 x86 PAE, scratch page, 2 directories|$(BOOT) phys=scratch dirs=2' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae MEM=32M
 ARM, TTBR1, scratch page, 2 directories|$(BOOT) ttbr=1 phys=scratch dirs=2' ARCH=arm IMAGE=build/arm/kernel.elf MEM=32M
 ARM, 64 KiB pages, TTBR1, 8 MiB|$(BOOT) ttbr=1' ARCH=arm IMAGE=build/arm-64k/kernel.elf MEM=8M CPU=cortex-a7
+$(if $(KASAN_IMAGES),x86 address-sanitized$(KASAN_LABEL)|$(BOOT)$(KASAN_WITHOUT)' ARCH=x86 IMAGE=build/x86-kasan/kernel.elf MEM=64M)
+$(if $(KASAN_IMAGES),ARM address-sanitized$(KASAN_LABEL)|$(BOOT)$(KASAN_WITHOUT)' ARCH=arm IMAGE=build/arm-kasan/kernel.elf MEM=64M)
 arena model|timeout 600 sh $(KT)/model/model.sh $(TEST_MODELS)
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
@@ -363,7 +388,7 @@ host 32-bit, 16 KiB heap pages|timeout 400 build/host32-p14/host-test $(FILTER)
 endef
 export TESTS
 
-test: $(TEST_IMAGES) $(TEST_HOSTS) $(TEST_SIMS) $(TEST_MODELS)
+test: $(TEST_IMAGES) $(KASAN_IMAGES) $(TEST_HOSTS) $(TEST_SIMS) $(TEST_MODELS)
 	@echo "$$TESTS" | sh $(KT)/run-tests.sh build/test
 
 # --- the rest -------------------------------------------------------------------------------------

@@ -64,6 +64,9 @@ const struct sh_hooks *rig_hooks(void);
 const char *rig_log(void);
 void rig_log_clear(void);
 
+/* Counts a fault against the running test: its next rig_reset fails.  Only booted; any context. */
+void rig_blame(void);
+
 /* True where the heap stands on real page tables. */
 bool rig_is_machine(void);
 

@@ -23,6 +23,7 @@ static unsigned long calls, failed, fail_at;
 static bool fail_on;
 static void (*probe)(void);
 static bool probing;
+static volatile unsigned blamed; /* rig_blame since the last reset */
 static bool has_hooks; /* somebody took the hooks: so the directories must be kept alike */
 static enum sh_context scripted_context;
 static char log_text[LOG_SIZE];
@@ -166,6 +167,15 @@ static int shut_down(void)
     return error == SH_E_STATE ? sh_arch_port.detach() : error;
 }
 
+static void expect_no_blame(void)
+{
+    unsigned count = blamed;
+
+    blamed = 0;
+    if (count != 0)
+        t_fail(__FILE__, __LINE__, "%u faults were seen outside the checks of the test", count);
+}
+
 void rig_reset(void)
 {
     static bool have_snapshot;
@@ -188,6 +198,7 @@ void rig_reset(void)
     if (!have_snapshot)
         walk_snapshot();
     have_snapshot = true;
+    expect_no_blame();
 }
 
 uintptr_t rig_area(size_t *size)
@@ -332,6 +343,11 @@ void rig_log_clear(void)
 {
     log_length = 0;
     log_text[0] = 0;
+}
+
+void rig_blame(void)
+{
+    blamed++;
 }
 
 bool rig_is_machine(void)

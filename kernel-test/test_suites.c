@@ -1,6 +1,7 @@
 /*
  * The table of all suites: those of every image, then those that need the scripted port (host) or
- * real interrupts and page tables (booted).
+ * real interrupts and page tables (booted)
+ * or instrumented code (KASAN).
  */
 #include "kernel-test/test.h"
 
@@ -8,11 +9,14 @@ extern const struct suite suite_malloc, suite_misuse, suite_wrong_pointer,
     suite_wrong_size, suite_legal, suite_cache, suite_windows, suite_growth, suite_failure,
     suite_random, suite_stats, suite_trim, suite_demand, suite_interrupt, suite_shutdown,
     suite_trace, suite_script, suite_kernel, suite_timer, suite_arena, suite_pages, suite_span, suite_verify,
-    suite_tiers, suite_explain, suite_sweep, suite_lies;
+    suite_tiers, suite_explain, suite_sweep, suite_lies, suite_kasan;
 
 const struct suite *const test_suites[] = {
 #if !__STDC_HOSTED__
     &suite_kernel,
+#endif
+#ifdef KASAN
+    &suite_kasan,
 #endif
     &suite_malloc,
     &suite_misuse,
