@@ -35,8 +35,8 @@ copy_tree() {
     for file in *; do
         [ "$file" = build ] || cp -a "$file" "$1/"
     done
-    for file in build/flags build/gen* "build/$2"; do
-        [ ! -e "$file" ] || cp -a "$file" "$1/build/"
+    for file in build/flags build/gen* "build/$2" "build/${2%-kasan}"; do
+        [ ! -e "$file" ] || [ -e "$1/$file" ] || cp -a "$file" "$1/build/"
     done
 }
 
