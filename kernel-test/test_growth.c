@@ -5,6 +5,8 @@
  */
 #include "kernel-test/test_util.h"
 
+#include "mm/budget.h"
+
 #define MOST_PLACES 96u
 
 static uintptr_t places[MOST_PLACES];
@@ -267,7 +269,25 @@ static void remainder_is_used_after_a_switch(void)
     EXPECT_WHOLE();
 }
 
+/* What a port may not answer to a reservation. */
+static void ranges_that_cannot_be_are_refused(void)
+{
+    uintptr_t taken, granule = SH_GRANULE_SIZE;
+    size_t size;
+
+    rig_start(0, NULL);
+    taken = (uintptr_t)sh_alloc_pages(MM_GRANULE_PAGES) & ~(granule - 1);
+    EXPECT(taken != 0);
+    EXPECT(!mm_range_is_sane(0, granule));
+    EXPECT(!mm_range_is_sane(rig_area(&size) + 8, granule));
+    EXPECT(!mm_range_is_sane(rig_area(&size), granule + 8));
+    EXPECT(!mm_range_is_sane(0 - granule, 2 * granule));
+    EXPECT(!mm_range_is_sane(taken, granule));
+    EXPECT(mm_range_is_sane(rig_area(&size) + 64 * T_MIB, granule));
+}
+
 static const struct test tests[] = {
+    { "ranges_that_cannot_be_are_refused", ranges_that_cannot_be_are_refused },
     { "first_growth_answers_queries", first_growth_answers_queries },
     { "growth_in_place_answers_queries", growth_in_place_answers_queries },
     { "window_above_answers_queries", window_above_answers_queries },

@@ -119,7 +119,10 @@ static void nmi_handler_may_ask(void)
     rig_log_clear();
     sh_explain((uintptr_t)p);
     EXPECT(rig_log()[0] != 0);
+    EXPECT(sh_malloc(1000) == NULL); /* of a class that has nothing cached */
     EXPECT(sh_malloc(1000000) == NULL);
+    EXPECT(sh_calloc(1, 1000) == NULL);
+    EXPECT(sh_alloc_pages(1) == NULL);
     rig_context(SH_THREAD);
     EXPECT_WHOLE();
 }

@@ -576,7 +576,17 @@ static void realloc_to_half_moves(void)
     EXPECT_WHOLE();
 }
 
+static void no_pages_are_no_run(void)
+{
+    rig_start(0, NULL);
+    EXPECT(sh_alloc_pages(0) == NULL);
+    EXPECT(sh_alloc_pages(SIZE_MAX) == NULL);
+    EXPECT(sh_alloc_pages((SIZE_MAX >> MM_PAGE_SHIFT) + 1) == NULL);
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
+    { "no_pages_are_no_run", no_pages_are_no_run },
     { "every_size_is_usable", every_size_is_usable },
     { "every_class_keeps_its_alignment", every_class_keeps_its_alignment },
     { "power_of_two_is_aligned_to_itself", power_of_two_is_aligned_to_itself },

@@ -58,6 +58,7 @@ static void calls_before_init_are_refused(void)
     expect_down();
     EXPECT_EQ(rig_window(area(), 8 * T_MIB), SH_OK);
     expect_down();
+    EXPECT_EQ(sh_verify(), 0);
     EXPECT_EQ(sh_init(NULL), SH_OK);
     EXPECT(sh_malloc(16) != NULL);
 }
@@ -154,6 +155,8 @@ static void configuration_that_means_nothing_is_refused(void)
 
     expect_init(&config, SH_OK);
     config.size = 0;
+    expect_init(&config, SH_E_INVALID);
+    config.size = sizeof(config) + 1;
     expect_init(&config, SH_E_INVALID);
     config.size = sizeof(config);
     config.cpus = SH_MAX_CPUS + 1;

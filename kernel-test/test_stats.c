@@ -119,6 +119,35 @@ static void ledger_of_frames_is_met(void)
     }
 }
 
+/* Nothing is walked before there is a heap. */
+static void statistics_before_init_are_zero(void)
+{
+    struct sh_stats stats = { .heap_sys = 1, .mallocs = 1 };
+
+    rig_reset();
+    sh_stats(&stats);
+    EXPECT_EQ(stats.heap_sys + stats.frames_held + stats.spans + stats.arenas, 0);
+    EXPECT_EQ(stats.mallocs, 0);
+}
+
+static bool visit_three(const struct sh_object *object, void *arg)
+{
+    unsigned *left = arg;
+
+    EXPECT(object->size != 0);
+    return --*left != 0;
+}
+
+static void a_visit_ends_where_it_is_told(void)
+{
+    unsigned left = 3;
+
+    rig_start(0, NULL);
+    EXPECT(sh_malloc(100) != NULL && sh_malloc(100000) != NULL && sh_malloc(5000) != NULL);
+    EXPECT_EQ(sh_each_object(visit_three, &left), 3);
+    EXPECT_EQ(left, 0);
+}
+
 static bool fits_80_columns(const char *text)
 {
     unsigned column = 0;
@@ -136,11 +165,25 @@ static void map_is_printed_in_80_columns(void)
     rig_start(0, NULL);
     for (unsigned i = 0; i < 200; i++)
         EXPECT(sh_malloc(i * 100) != NULL);
+    /* Large enough for a character of their own: a large object and a page run. */
+    EXPECT(sh_malloc(MM_CHUNK_PAGES / 16 << MM_PAGE_SHIFT) != NULL);
+    EXPECT(sh_alloc_pages(MM_CHUNK_PAGES / 16) != NULL);
     rig_log_clear();
     sh_print_map();
     EXPECT(t_length(rig_log()) > 100);
     EXPECT(fits_80_columns(rig_log()));
     EXPECT(t_contains(rig_log(), "heap map: 64 KiB a column;"));
+    EXPECT(t_contains(rig_log(), "LL") && t_contains(rig_log(), "PP"));
+    /* Spans without a live slot, and with live ones alone. */
+    for (unsigned i = 0; i < 8; i++)
+        t_held[i] = sh_malloc(MM_CLASS_LIMIT);
+    for (unsigned i = 0; i < 64; i++)
+        t_held[8 + i] = sh_malloc(SH_PAGE_SIZE);
+    for (unsigned i = 0; i < 64; i++)
+        sh_free(t_held[8 + i]);
+    rig_log_clear();
+    sh_print_map();
+    EXPECT(fits_80_columns(rig_log()));
 }
 
 /* The mark of an address in the map that was printed last. */
@@ -244,6 +287,8 @@ static const struct test tests[] = {
     { "nothing_is_held_before_the_first_allocation", nothing_is_held_before_the_first_allocation },
     { "first_allocation_takes_few_frames", first_allocation_takes_few_frames },
     { "ledger_of_frames_is_met", ledger_of_frames_is_met },
+    { "statistics_before_init_are_zero", statistics_before_init_are_zero },
+    { "a_visit_ends_where_it_is_told", a_visit_ends_where_it_is_told },
     { "map_is_printed_in_80_columns", map_is_printed_in_80_columns },
     { "the_map_tells_kinds_apart", the_map_tells_kinds_apart },
     { "explain_names_the_address", explain_names_the_address },

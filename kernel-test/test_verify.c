@@ -409,7 +409,19 @@ static void kind_of_a_span(void)
     SET(small_at(MM_PLACE_FULL)->kind, 200);
 }
 
+static void bound_of_the_dummy(void)
+{
+    SET(mm_span_dummy.bound, 8);
+}
+
+static void state_of_the_dummy(void)
+{
+    SET(mm_span_dummy.state, mm_span_dummy.state | MM_SPAN_LARGE);
+}
+
 static const struct plant fields[] = {
+    { "the dummy span's bound", bound_of_the_dummy, NULL },
+    { "the dummy span's state", state_of_the_dummy, NULL },
     { "the countdown of a queued span", countdown_of_a_queued_span, NULL },
     { "the countdown of a full span", countdown_of_a_full_span, NULL },
     { "the countdown of a central span", countdown_of_a_central_span, NULL },
@@ -841,6 +853,31 @@ static const struct plant lists[] = {
 
 /* ---- counters and page tables ---- */
 
+static void not_owned(const void *page)
+{
+    uintptr_t at = (uintptr_t)page;
+    uintptr_t *word = &mm_chunk_of(at)->owned[mm_chunk_page(at) / MM_WORD_BITS];
+
+    SET(*word, *word & ~((uintptr_t)1 << mm_chunk_page(at) % MM_WORD_BITS));
+}
+
+static void free_page_not_owned(void)
+{
+    not_owned(pages_gone);
+}
+
+/* Taken as well, so that only its being released speaks against it. */
+static void released_page_not_owned(void)
+{
+    uintptr_t at = (uintptr_t)pages_trimmed;
+    uintptr_t *word = &mm_chunk_of(at)->taken[mm_chunk_page(at) / MM_WORD_BITS];
+
+    SET(*word, *word | (uintptr_t)1 << mm_chunk_page(at) % MM_WORD_BITS);
+    word = &mm_chunk_of(at)->released[mm_chunk_page(at) / MM_WORD_BITS];
+    SET(*word, *word | (uintptr_t)1 << mm_chunk_page(at) % MM_WORD_BITS);
+    not_owned(pages_trimmed);
+}
+
 static void owned_count(void)
 {
     SET(mm_heap_counts.owned, mm_heap_counts.owned + 1);
@@ -925,6 +962,8 @@ static void touched_decommitted(void)
 }
 
 static const struct plant counters[] = {
+    { "a free page that is not ours", free_page_not_owned, NULL },
+    { "a page without a frame that is not ours", released_page_not_owned, NULL },
     { "the number of pages owned", owned_count, NULL },
     { "the number of pages released", released_count, NULL },
     { "the number of pages in spans", spans_count, NULL },
