@@ -60,7 +60,7 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
 CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan \
-    host host-up host-asan host32 host32-up host32-p12 host32-p14 host32-small
+    host host-up host-asan host-cov host32 host32-up host32-p12 host32-p14 host32-small
 $(foreach c,$(CONFIGS),$(eval SHIFT_$(c) := $(PAGE_SHIFT)))
 SHIFT_host32-p12 := 12
 SHIFT_host32-p14 := 14
@@ -75,6 +75,7 @@ MACHINE_arm-kasan := arm
 MACHINE_host := host
 MACHINE_host-up := host
 MACHINE_host-asan := host
+MACHINE_host-cov := host
 MACHINE_host32 := host32
 MACHINE_host32-up := host32
 MACHINE_host32-p12 := host32
@@ -90,6 +91,7 @@ EXTRA_arm-64k := -DSH_ARCH_PAGE_SHIFT=16
 EXTRA_arm-64k-up := -DSH_ARCH_PAGE_SHIFT=16 -DSH_MAX_CPUS=1
 EXTRA_host-up := -DSH_MAX_CPUS=1
 EXTRA_host-asan := -DMM_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recover=all
+EXTRA_host-cov := -O0 --coverage -fprofile-update=atomic -Wno-frame-larger-than
 EXTRA_host32 := -DMM_DEBUG=1 -fsanitize=undefined -fsanitize-undefined-trap-on-error
 # The checks look at object sizes that the sanitizers enlarge.
 EXTRA_host-asan += -Wno-frame-larger-than
@@ -128,7 +130,7 @@ PORT_SOURCES_host := arch/host/host.c arch/windows.c
 
 all: libraries
 
-.PHONY: all libraries run test check bench mutants install clean help FORCE
+.PHONY: all libraries run test check bench mutants deep install clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -249,7 +251,7 @@ build/$(1)/host-test: $(KT_HOST:%=build/$(1)/$(KT)/%.o) $$(MM_OBJECTS_$(1))
 $(KT_HOST:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$$(CFLAGS_$(1))) -I$(KT)
 -include $(KT_HOST:%=build/$(1)/$(KT)/%.d)
 endef
-$(foreach c,host host-asan host32 host32-up host32-p12 host32-p14,$(eval $(call hosttest,$(c))))
+$(foreach c,host host-asan host-cov host32 host32-up host32-p12 host32-p14,$(eval $(call hosttest,$(c))))
 
 # The sweep of failures alone, in a small address space; the program itself is above it.
 KT_SWEEP := printf test test_util test_sweep rig_host rig_area rig_hooks sweep_situations \
@@ -410,6 +412,9 @@ else
 	$(Q)sh $(KT)/mutants.sh
 endif
 
+deep:
+	$(Q)CC='$(CC)' CC_host32='$(CC_host32)' sh $(KT)/deep.sh
+
 INSTALL_ARCHES = $(LIBRARIES)
 install: libraries
 	install -d $(DESTDIR)$(PREFIX)/include/spanheap/arch $(DESTDIR)$(PREFIX)/include/spanheap/mm
@@ -431,6 +436,7 @@ help:
 	@echo 'make bench ARCH=x86|arm|host   instructions a call and memory ratios'
 	@echo 'make mutants              breaks the code in known ways; the suites must notice   MUTANT=name'
 	@echo 'make mutants DEEP=1       a sample of small faults everywhere   SEED=n COUNT=600; DEEP=all: every one'
+	@echo 'make deep                 coverage, fuzzing, a model; skips what is not installed   FUZZ_SECONDS=60'
 	@echo 'make install PREFIX=dir   headers and libraries'
 	@echo 'make traces               writes the generated trace anew'
 	@echo 'make clean'
