@@ -278,12 +278,11 @@ static void ranges_that_cannot_be_are_refused(void)
     rig_start(0, NULL);
     taken = (uintptr_t)sh_alloc_pages(MM_GRANULE_PAGES) & ~(granule - 1);
     EXPECT(taken != 0);
-    EXPECT(!mm_range_is_sane(0, granule));
-    EXPECT(!mm_range_is_sane(rig_area(&size) + 8, granule));
-    EXPECT(!mm_range_is_sane(rig_area(&size), granule + 8));
-    EXPECT(!mm_range_is_sane(0 - granule, 2 * granule));
-    EXPECT(!mm_range_is_sane(taken, granule));
-    EXPECT(mm_range_is_sane(rig_area(&size) + 64 * T_MIB, granule));
+    EXPECT(mm_range_refusal(rig_area(&size) + 8, granule) != NULL);
+    EXPECT(mm_range_refusal(rig_area(&size), granule + 8) != NULL);
+    EXPECT(mm_range_refusal(0 - granule, 2 * granule) != NULL);
+    EXPECT(mm_range_refusal(taken, granule) != NULL);
+    EXPECT(mm_range_refusal(rig_area(&size) + 64 * T_MIB, granule) == NULL);
 }
 
 static const struct test tests[] = {

@@ -53,6 +53,12 @@ enum sh_context mm_context(void)
     return context == SH_THREAD && nested() ? SH_INTERRUPT : context;
 }
 
+void mm_context_reset(void)
+{
+    mm_lock_reset(&lock);
+    marks = NULL;
+}
+
 bool mm_may_grow(void)
 {
     return mm_context() == SH_THREAD;

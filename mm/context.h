@@ -19,6 +19,8 @@ void mm_hook_enter(struct mm_hook_mark *mark);
 void mm_hook_leave(struct mm_hook_mark *mark);
 
 enum sh_context mm_context(void);
+/* A panic hook may have left a call of the port for good, and its mark with it. */
+void mm_context_reset(void);
 
 /* SH_THREAD: the port may be called, and others waited for. */
 bool mm_may_grow(void);

@@ -109,6 +109,7 @@ int sh_shutdown(void)
     mm_quarantine_reset();
     mm_linear_reset();
     mm_budget_reset();
+    mm_context_reset();
     mm_report_reset();
     return SH_OK;
 }
