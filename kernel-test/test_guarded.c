@@ -1,0 +1,332 @@
+/*
+ * Proves that guarded heaps keep the promises of all heaps: a hook that fails leaves nothing behind,
+ * handlers are served or refused, sizes that overflow give NULL, misuse is caught, exhaustion is
+ * survived, and what is planted in their records is found.
+ */
+#include "kernel-test/test_util.h"
+
+#include "mm/heap.h"
+#include "mm/quarantine.h"
+
+static const struct sh_config kinds[] = {
+    { .tier = 1 },
+    { .tier = 2 },
+    { .tier = 2, .demand = true },
+    { .tier = 3, .guard_sample = 2 },
+    { .tier = 4 },
+    { .quarantine = 4096 },
+    { .guard_sample = 2 },
+    { .guard_sample = 2, .zero = true },
+};
+
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static void start(unsigned kind, size_t window)
+{
+    struct sh_config config = kinds[kind];
+
+    config.size = sizeof(config);
+    config.hooks = rig_hooks();
+    rig_start(window, &config);
+}
+
+struct use {
+    void *p;
+    size_t size;
+    void *result;
+};
+
+static void do_free(void *arg)
+{
+    sh_free(((struct use *)arg)->p);
+}
+
+static void do_free_pages(void *arg)
+{
+    sh_free_pages(((struct use *)arg)->p);
+}
+
+static void do_realloc(void *arg)
+{
+    struct use *use = arg;
+    use->result = sh_realloc(use->p, use->size);
+}
+
+/* Some of everything; blocks that were not to be had are left out. */
+static void work(uint32_t seed)
+{
+    struct t_block blocks[12];
+
+    for (unsigned i = 0; i < 12; i++) {
+        size_t size = i == 7 ? 70000 : i == 3 ? 0 : t_below(&seed, 3000);
+        void *p = i == 5 ? sh_aligned_alloc(256, size) : i == 6 ? sh_calloc(1, size) : sh_malloc(size);
+        blocks[i] = (struct t_block){ p, size, i };
+        if (p != NULL && !mm_mode.demand)
+            t_fill(p, size, i);
+    }
+    for (unsigned i = 0; i < 12; i += 2) {
+        size_t size = t_below(&seed, i == 8 ? 100000 : 4000), kept = size < blocks[i].size ? size : blocks[i].size;
+        void *p = blocks[i].p == NULL ? NULL : sh_realloc(blocks[i].p, size);
+        if (p == NULL)
+            continue;
+        EXPECT(mm_mode.demand || t_holds(p, kept, i));
+        blocks[i].p = p;
+        blocks[i].size = size;
+        if (!mm_mode.demand)
+            t_fill(p, size, i);
+    }
+    void *pages = sh_alloc_pages(2);
+    for (unsigned i = 0; i < 12; i++) {
+        EXPECT(blocks[i].p == NULL || mm_mode.demand || t_holds(blocks[i].p, blocks[i].size, i));
+        sh_free(blocks[i].p);
+    }
+    sh_free_pages(pages);
+    sh_trim(0);
+}
+
+/* R7 in every kind of heap. */
+static void failures_leave_nothing_behind(void)
+{
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        for (unsigned once = 0; once < 2; once++) {
+            for (unsigned long nth = 1; nth < (rig_is_machine() ? 12u : 80u); nth++) {
+                start(kind, T_MIB * 8);
+                rig_fail(nth, once == 0);
+                work((uint32_t)nth * 77 + kind);
+                bool reached = rig_failed() != 0;
+                rig_fail(0, false);
+                EXPECT_WHOLE();
+                void *p = sh_malloc(100);
+                EXPECT(p != NULL);
+                sh_free(p);
+                work(3);
+                EXPECT_WHOLE();
+                if (!reached)
+                    break;
+            }
+        }
+    }
+}
+
+/* Until nothing is left, and once more. */
+static void exhaustion_is_survived(void)
+{
+    static void *blocks[400];
+
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        for (size_t granules = 10; granules <= 160; granules *= 4) {
+            unsigned count = 0;
+            start(kind, granules * SH_GRANULE_SIZE);
+            while (count < 400 && (blocks[count] = sh_malloc(1 + count * 40)) != NULL)
+                count++;
+            EXPECT_WHOLE();
+            while (count > 0)
+                sh_free(blocks[--count]);
+            EXPECT_WHOLE();
+            EXPECT(kinds[kind].tier == 4 || granules < 40 || sh_malloc(1) != NULL);
+            (void)sh_alloc_pages(2);
+            EXPECT_WHOLE();
+        }
+    }
+}
+
+static void sizes_that_overflow_give_null(void)
+{
+    static const size_t below[] = { 0, 1, 7, 8, 9, 4095, 8192, 100000 };
+
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        void *p;
+        start(kind, 0);
+        p = sh_malloc(40);
+        for (unsigned i = 0; i < sizeof(below) / sizeof(below[0]); i++) {
+            EXPECT(sh_malloc(SIZE_MAX - below[i]) == NULL);
+            EXPECT(sh_aligned_alloc(64, SIZE_MAX - below[i]) == NULL);
+            EXPECT(sh_calloc(2, SIZE_MAX / 2 + 1 + below[i]) == NULL);
+            EXPECT(sh_realloc(p, SIZE_MAX - below[i]) == NULL);
+            EXPECT(sh_alloc_pages(SIZE_MAX - below[i]) == NULL);
+        }
+        EXPECT(sh_aligned_alloc(3, 10) == NULL && sh_aligned_alloc(0, 10) == NULL);
+        EXPECT(sh_aligned_alloc(MM_ARENA_SIZE * 2, 10) == NULL);
+        EXPECT_EQ((uintptr_t)sh_realloc(NULL, 100) & 7, 0);
+        sh_free(p);
+        sh_free(NULL);
+        EXPECT_WHOLE();
+    }
+}
+
+static void misuse_is_caught(void)
+{
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        struct use use = { NULL, 10, NULL };
+        char *p, *pages;
+        start(kind, 0);
+        p = sh_malloc(2000);
+        pages = sh_alloc_pages(3);
+        use.p = p + 8;
+        EXPECT(rig_panics(SH_PANIC_MISUSE, "8 bytes into a live", do_free, &use));
+        EXPECT(rig_panics(SH_PANIC_MISUSE, "8 bytes into a live", do_realloc, &use));
+        use.p = pages;
+        EXPECT(rig_panics(SH_PANIC_MISUSE, "pages from sh_alloc_pages", do_free, &use));
+        use.p = pages + SH_PAGE_SIZE;
+        EXPECT(rig_panics(SH_PANIC_MISUSE, "pages from sh_alloc_pages", do_free_pages, &use));
+        use.p = p;
+        EXPECT(rig_panics(SH_PANIC_MISUSE, "sh_free_pages(0x", do_free_pages, &use));
+        EXPECT_WHOLE();
+        sh_free(p);
+        EXPECT(rig_panics(SH_PANIC_MISUSE, "sh_free(0x", do_free, &use));
+        EXPECT(rig_panics(SH_PANIC_MISUSE, "sh_realloc(0x", do_realloc, &use));
+        sh_free_pages(pages);
+        use.p = pages;
+        EXPECT(rig_panics(SH_PANIC_MISUSE, "sh_free_pages(0x", do_free_pages, &use));
+        EXPECT_WHOLE();
+    }
+}
+
+static void handlers_are_served_or_refused(void)
+{
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        struct use use = { NULL, 0, NULL };
+        void *p, *q;
+        start(kind, 0);
+        p = sh_malloc(100);
+        q = sh_malloc(50000);
+        rig_context(SH_NMI);
+        EXPECT(sh_malloc(50000) == NULL && sh_alloc_pages(1) == NULL && sh_aligned_alloc(64, 100) == NULL);
+        EXPECT(!mm_mode.guarded || sh_malloc(100) == NULL);
+        use.p = p;
+        EXPECT(!mm_mode.guarded || rig_panics(SH_PANIC_MISUSE, "from an NMI handler", do_free, &use));
+        EXPECT(sh_usable_size(p) != 0);
+        rig_context(SH_INTERRUPT);
+        for (unsigned i = 0; i < 10; i++) {
+            void *r = sh_malloc(100);
+            EXPECT(kinds[kind].tier == 4 ? r == NULL : true);
+            sh_free(r);
+        }
+        sh_free(p);
+        sh_free(q);
+        EXPECT_EQ(sh_usable_size(p), 0);
+        rig_context(SH_THREAD);
+        EXPECT_WHOLE();
+        EXPECT(sh_malloc(100) != NULL && sh_malloc(50000) != NULL);
+        EXPECT_WHOLE();
+    }
+}
+
+/* More objects than the ring has places for; and the first free from a handler, where no ring can be
+ * obtained. */
+static void quarantine_is_bounded_in_number(void)
+{
+    const struct sh_config config = { .size = sizeof(config), .quarantine = 16 * T_MIB,
+                                      .hooks = rig_hooks() };
+    static void *blocks[3000];
+
+    rig_start(0, &config);
+    for (unsigned i = 0; i < 3000; i++)
+        blocks[i] = sh_malloc(8);
+    rig_context(SH_INTERRUPT);
+    sh_free(blocks[0]);
+    EXPECT_EQ(mm_quarantine_slots(), 0);
+    rig_context(SH_THREAD);
+    for (unsigned i = 1; i < 3000; i++)
+        sh_free(blocks[i]);
+    EXPECT_EQ(mm_quarantine_slots(), 1024);
+    EXPECT_WHOLE();
+    EXPECT_EQ(sh_shutdown(), SH_OK);
+}
+
+/* A guard page between two objects that are gone, or that notes say nothing of. */
+static void guard_pages_are_explained_without_notes(void)
+{
+    char *p, *end;
+
+    start(6, 0);
+    EXPECT(sh_malloc(100) != NULL);
+    p = sh_malloc(100);
+    for (unsigned i = 0; i < 300 && sh_arch_state(mm_align_up((uintptr_t)p + 100, SH_GRANULE_SIZE)) != SH_FAULT; i++)
+        p = sh_malloc(100);
+    end = (char *)mm_align_up((uintptr_t)p + 100, SH_GRANULE_SIZE);
+    EXPECT_EQ(sh_arch_state((uintptr_t)end), SH_FAULT);
+    rig_log_clear();
+    sh_explain((uintptr_t)end + 4);
+    EXPECT(t_contains(rig_log(), "bytes past the end of a live"));
+    sh_free(p);
+    rig_log_clear();
+    sh_explain((uintptr_t)end + 4);
+    EXPECT(t_contains(rig_log(), "of a freed"));
+    rig_log_clear();
+    sh_print_map();
+    EXPECT(t_contains(rig_log(), "x faults"));
+}
+
+/* What sh_verify says of a heap in whose records something was changed. */
+static void expect_found(int line, const char *text)
+{
+    rig_log_clear();
+    if (sh_verify() == 0 || !t_contains(rig_log(), text))
+        t_fail(__FILE__, line, "not found: %s; the log says: %s", text, rig_log());
+}
+
+#define EXPECT_FOUND(text) expect_found(__LINE__, text)
+
+static void what_is_planted_is_found(void)
+{
+    struct mm_span *span;
+    struct mm_note *notes;
+    uintptr_t base;
+    void *p;
+
+    start(1, 0); /* tier 2 */
+    p = sh_malloc(100);
+    span = mm_span_of((uintptr_t)p);
+    notes = span->notes;
+    notes[0].size = 100000;
+    EXPECT_FOUND("red zone of");
+    notes[0].size = 99;
+    EXPECT_FOUND("red zone of");
+    notes[0].size = 100;
+    span->notes = (struct mm_note *)p;
+    EXPECT_FOUND("notes of a span");
+    span->notes = NULL;
+    EXPECT_FOUND("notes of a span");
+    span->notes = notes;
+    EXPECT_WHOLE();
+
+    start(4, 0); /* tier 4 */
+    p = sh_malloc(100);
+    span = mm_span_of((uintptr_t)p);
+    span->inset += 8;
+    EXPECT(sh_verify() != 0);
+    span->inset -= 8;
+    sh_free(p);
+    mm_heap_counts.faulted--;
+    EXPECT(sh_verify() != 0);
+    mm_heap_counts.faulted++;
+    EXPECT_WHOLE();
+
+    start(3, 0); /* tier 3, a pool */
+    for (unsigned i = 0; i < 8; i++)
+        sh_free(sh_malloc(100));
+    base = (uintptr_t)sh_malloc(100);
+    for (unsigned i = 0; i < 40 && (mm_span_of(base)->flags & MM_SPAN_POOL) == 0; i++)
+        base = (uintptr_t)sh_malloc(100);
+    span = mm_span_of(base);
+    EXPECT((span->flags & MM_SPAN_POOL) != 0);
+    sh_free((void *)base);
+    span->flags &= (uint8_t)~MM_SPAN_FENCED;
+    EXPECT_FOUND("list of fenced pages");
+    span->flags |= MM_SPAN_FENCED;
+    EXPECT_WHOLE();
+}
+
+static const struct test tests[] = {
+    { "failures_leave_nothing_behind", failures_leave_nothing_behind },
+    { "exhaustion_is_survived", exhaustion_is_survived },
+    { "sizes_that_overflow_give_null", sizes_that_overflow_give_null },
+    { "misuse_is_caught", misuse_is_caught },
+    { "handlers_are_served_or_refused", handlers_are_served_or_refused },
+    { "quarantine_is_bounded_in_number", quarantine_is_bounded_in_number },
+    { "guard_pages_are_explained_without_notes", guard_pages_are_explained_without_notes },
+    { "what_is_planted_is_found", what_is_planted_is_found },
+};
+
+SUITE(guarded, tests);
