@@ -318,7 +318,80 @@ static void what_is_planted_is_found(void)
     EXPECT_WHOLE();
 }
 
+/* Each field of a descriptor that has one right value. */
+static void wrong_fields_of_spans_are_found(void)
+{
+    void *p, *large;
+    struct mm_span *span;
+    struct mm_chunk *chunk;
+    uintptr_t idle;
+
+    rig_start(0, NULL);
+    p = sh_malloc(100);
+    large = sh_malloc(100000);
+    idle = (uintptr_t)sh_alloc_pages(1);
+    sh_free_pages((void *)idle);
+    EXPECT_WHOLE();
+#define PLANT(field, wrong, text) \
+    do { \
+        __typeof__(span->field) before = span->field; \
+        span->field = (__typeof__(span->field))(wrong); \
+        EXPECT_FOUND(text); \
+        span->field = before; \
+        EXPECT_EQ(sh_verify(), 0); \
+    } while (0)
+    span = mm_span_of((uintptr_t)p);
+    PLANT(magic, span->magic ^ 1, "span does not fit its class");
+    PLANT(size, span->size + 8, "span does not fit its class");
+    PLANT(slots, span->slots - 1, "span does not fit its class");
+    PLANT(bound, span->bound + 1, "span bound");
+    PLANT(kind, 9, "span kind");
+    PLANT(class, 200, "span does not fit its class");
+    span = mm_span_of((uintptr_t)large);
+    PLANT(bound, 1, "large span");
+    PLANT(slots, 2, "large span");
+    PLANT(kind, SH_SCAN, "large span");
+    PLANT(place, MM_PLACE_FULL, "large span");
+    PLANT(size, span->size - 8, "large span");
+    PLANT(free[0], 1, "large span");
+#undef PLANT
+    chunk = mm_chunk_of(idle);
+    chunk->owned[mm_chunk_page(idle) / MM_WORD_BITS] ^= (uintptr_t)1 << (mm_chunk_page(idle) % MM_WORD_BITS);
+    EXPECT_FOUND("free pages that are not ours");
+    chunk->owned[mm_chunk_page(idle) / MM_WORD_BITS] ^= (uintptr_t)1 << (mm_chunk_page(idle) % MM_WORD_BITS);
+    EXPECT_WHOLE();
+}
+
+/* The smallest object has a size of its own; in demand mode a zero is no dirt. */
+static void corners_of_the_tiers(void)
+{
+    volatile uint8_t *p;
+
+    start(1, 0);
+    sh_free_sized(sh_malloc(0), 0);
+    EXPECT_WHOLE();
+    start(2, 0);
+    p = sh_malloc(100);
+    p[0] = 1;
+    sh_free((void *)(uintptr_t)p);
+    p[50] = 0;
+    EXPECT((p = sh_malloc(100)) != NULL);
+    EXPECT_WHOLE();
+    EXPECT(!sh_handle_fault(1, true, false));
+    sh_free((void *)(uintptr_t)p);
+    EXPECT(!sh_handle_fault((uintptr_t)p, true, false));
+    p = sh_malloc(200000);
+    rig_context(SH_INTERRUPT);
+    EXPECT(!sh_handle_fault((uintptr_t)p + 100000, true, false));
+    rig_context(SH_THREAD);
+    EXPECT(!sh_handle_fault((uintptr_t)p + 100000, true, true));
+    EXPECT(sh_handle_fault((uintptr_t)p + 100000, true, false));
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
+    { "wrong_fields_of_spans_are_found", wrong_fields_of_spans_are_found },
+    { "corners_of_the_tiers", corners_of_the_tiers },
     { "failures_leave_nothing_behind", failures_leave_nothing_behind },
     { "exhaustion_is_survived", exhaustion_is_survived },
     { "sizes_that_overflow_give_null", sizes_that_overflow_give_null },
