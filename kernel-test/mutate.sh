@@ -21,9 +21,9 @@ cd "$(dirname "$0")/.." || exit 2
 : "${QUICK:=15}" "${SLOW:=60}" # seconds for a suite
 mutate=build/mutate/mutate
 out=build/mutate
-quick="malloc span cache arena interrupt shutdown pages demand stats trim growth verify misuse
-    wrong_size script windows"
-slow="failure random wrong_pointer"
+quick="span cache central hooks arena interrupt shutdown pages demand stats trim tiers explain growth
+    verify wrong_size misuse malloc lies guarded windows script"
+slow="failure sweep wrong_pointer random"
 booted="kernel-2level kernel-pae shutdown-pae interrupt-2level trim-2level timer-2level stats-2level"
 simulated="x86 arm arm-64k"
 
