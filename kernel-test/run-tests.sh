@@ -30,7 +30,8 @@ run() {
         [ "${counts#*passed, }" != "0 failed" ] || counts="${counts%,*}, 1 failed"
     fi
     printf '%-34s %s  (%s s)\n' "$label" "$counts" $(($(date +%s) - start))
-    sed -n 's/^failure: /    failure: /p' "$log"
+    # How much was tried.
+    grep -aE '^ *(failure|misuse|kasan|arena model): .*[0-9]' "$log" | sed 's/^ */    /'
     echo "$counts" >"$directory/$2.status"
 }
 
