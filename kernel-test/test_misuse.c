@@ -319,7 +319,26 @@ static void misuse_changes_no_statistics(void)
     EXPECT_WHOLE();
 }
 
+/* A span that held an over-aligned block tells sizes again in its next life. */
+static void sizes_are_told_again_in_a_new_span(void)
+{
+    void *p;
+
+    rig_start(0, NULL);
+    p = sh_aligned_alloc(64, 100);
+    EXPECT(p != NULL);
+    sh_free_sized(p, 100); /* of a smaller class than its slot, and right */
+    sh_trim(0);
+    EXPECT(!sh_contains(p));
+    for (unsigned i = 0; i < 200; i++)
+        EXPECT(sh_malloc(128) != NULL);
+    p = sh_malloc(128);
+    EXPECT_MISUSE(BY_FREE_SIZED, p, 100);
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
+    { "sizes_are_told_again_in_a_new_span", sizes_are_told_again_in_a_new_span },
     { "double_free_is_caught_in_every_class", double_free_is_caught_in_every_class },
     { "double_free_is_caught_after_other_frees", double_free_is_caught_after_other_frees },
     { "double_free_of_a_large_object_is_caught", double_free_of_a_large_object_is_caught },

@@ -275,6 +275,7 @@ static void reclaim_is_not_asked_for_the_limit(void)
     EXPECT_EQ(sh_set_limit(stats.frames_held + 100000), SH_OK);
     asked = 0;
     EXPECT(sh_malloc(500000) == NULL);
+    EXPECT(sh_malloc(120000) == NULL);
     EXPECT_EQ(asked, 0);
     EXPECT(sh_malloc(50000) != NULL);
     EXPECT_WHOLE();
