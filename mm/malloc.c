@@ -88,11 +88,8 @@ static MM_NOINLINE void *take_new(unsigned class)
     return p;
 }
 
-void *mm_malloc_class(unsigned class)
+static void *class_take(unsigned class)
 {
-    if (mm_mode.careful && mm_context() == SH_NMI) {
-        return NULL;
-    }
     void *p = take_cached(class, false);
     return p != NULL ? p : take_new(class);
 }
@@ -101,6 +98,11 @@ void *mm_malloc_class(unsigned class)
 static bool from_nmi(void)
 {
     return mm_mode.careful && mm_context() == SH_NMI;
+}
+
+void *mm_malloc_class(unsigned class)
+{
+    return from_nmi() ? NULL : class_take(class);
 }
 
 void *mm_malloc_large(size_t size, size_t align)
@@ -133,7 +135,7 @@ static MM_NOINLINE void *malloc_careful(size_t size, uintptr_t site)
         return p != NULL ? p : malloc_large(size);
     }
     unsigned class = mm_class_of(size == 0 ? 1 : size);
-    p = mm_malloc_class(class);
+    p = class_take(class);
     if (mm_mode.sampling) {
         /* What the fast path will take before it misses again. */
         mm_fence_used(arch_popcount(*mm_cpu_self()->entry[class].word));
