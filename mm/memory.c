@@ -79,16 +79,19 @@ bool mm_memory_copy(uintptr_t to, uintptr_t from, size_t size)
 static uintptr_t piece_differs(uintptr_t at, uintptr_t end, uint8_t byte)
 {
     uintptr_t pattern = ~(uintptr_t)0 / 255 * byte;
-    while (at < end) {
-        if (at % sizeof(uintptr_t) == 0 && end - at >= sizeof(uintptr_t) && *(const uintptr_t *)at == pattern) {
-            at += sizeof(uintptr_t);
-            continue;
+    for (; at < end; at++) {
+        if (at % sizeof pattern == 0) {
+            while (end - at >= sizeof pattern && *(const uintptr_t *)at == pattern) {
+                at += sizeof pattern;
+            }
+            if (at == end) {
+                break;
+            }
         }
         uint8_t found = *(const uint8_t *)at;
         if (found != byte && !(mm_mode.demand && found == 0)) {
             break;
         }
-        at++;
     }
     return at;
 }
