@@ -151,11 +151,22 @@ static uintptr_t slot_end(const struct mm_span *span, uint32_t index)
                                                 : span->base + (index + 1) * span->size;
 }
 
+/* The zone before the size: a handler that frees the neighbour holds one against the other. */
 static void note_size(const struct mm_span *span, uint32_t index, uintptr_t base, size_t size)
 {
     size += size == 0;
-    span->notes[index].size = size;
     mm_memory_fill(base + size, slot_end(span, index) - (base + size), MM_FILL_ZONE);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    span->notes[index].size = size;
+}
+
+/* A slot that is about to be filled has no zone from here on.  A run keeps its size for reports. */
+static void note_no_zone(const struct mm_span *span, uint32_t index)
+{
+    if (span->notes != NULL && mm_span_state(span) == MM_SPAN_SMALL) {
+        span->notes[index].size = 0;
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    }
 }
 
 void mm_guard_placed(struct mm_span *span, uint32_t index, size_t size, uintptr_t site)
@@ -174,9 +185,13 @@ void mm_guard_resized(const struct mm_view *view, size_t size)
     }
 }
 
-/* The first byte of an object's red zone that was written to; 0 = none was. */
+/* The first byte of an object's red zone that was written to; 0 = none was.  A slot on its way from free
+ * to live or back has none: the code that was interrupted is at work in it. */
 static uintptr_t zone_broken(const struct mm_span *span, uint32_t index)
 {
+    if (span->notes[index].size == 0) {
+        return 0;
+    }
     uintptr_t base = span->base + span->inset + index * span->size;
     uintptr_t start = base + span->notes[index].size, end = slot_end(span, index);
     uintptr_t at = mm_memory_differs(start, end - start, MM_FILL_ZONE);
@@ -288,7 +303,8 @@ void *mm_guard_malloc(size_t size, size_t align, uintptr_t site)
 
 void *mm_guard_sample(size_t size)
 {
-    struct mm_span *span = mm_fence_due() ? mm_fence_sample(size, natural_align(size)) : NULL;
+    bool due = !mm_dead() && mm_fence_due();
+    struct mm_span *span = due ? mm_fence_sample(size, natural_align(size)) : NULL;
     return span == NULL ? NULL : (void *)(span->base + span->inset);
 }
 
@@ -335,6 +351,7 @@ bool mm_guard_free(const char *caller, uintptr_t address, uintptr_t site)
     if ((span->flags & MM_SPAN_FENCED) != 0) {
         return mm_fence_free(span);
     }
+    note_no_zone(span, view.index);
     if (mm_mode.tier != 0 || mm_mode.zero) {
         mm_memory_fill(address, slot_end(span, view.index) - address, freed_fill());
     }
@@ -386,8 +403,8 @@ int mm_guard_verify_span(const struct mm_span *span)
             if (mm_mode.tier != 0 && find_dirt(base, span->size, &dirt)) {
                 faults += mm_fault_found("write after free", dirt.at);
             }
-        } else if (span->notes != NULL && (span->notes[i].size > slot_end(span, i) - base ||
-                                           (at = zone_broken(span, i)) != 0)) {
+        } else if (span->notes != NULL &&
+                   (span->notes[i].size - 1 >= slot_end(span, i) - base || (at = zone_broken(span, i)) != 0)) {
             faults += mm_fault_found("red zone of", base);
         }
     }

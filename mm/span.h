@@ -49,7 +49,7 @@ enum {
 
 /* Beside a slot, from tier 2. */
 struct mm_note {
-    size_t size;                /* asked for, at least 1 */
+    size_t size;                /* asked for, at least 1; of a slot that is not live 0 */
     uintptr_t allocated, freed; /* return addresses; 0 = not yet */
 };
 

@@ -1,0 +1,66 @@
+/*
+ * Proves what the tiers promise where something comes in between: a handler in the middle of an
+ * allocation, a heap that died, a hook that fails or never returns, memory that runs out.
+ */
+#include "kernel-test/test_util.h"
+
+#include "mm/malloc.h"
+#include "mm/report.h"
+
+static void start(const struct sh_config *given, size_t window)
+{
+    struct sh_config config = *given;
+
+    config.size = sizeof(config);
+    config.hooks = rig_hooks();
+    rig_start(window, &config);
+}
+
+#define START(...) start(&(const struct sh_config){ __VA_ARGS__ }, 0)
+
+/* A handler frees the neighbour of a slot that the interrupted code has taken, but not given out yet:
+ * it has no red zone that could be broken. */
+static void slot_on_its_way_has_no_red_zone(void)
+{
+    char *taken, *next;
+
+    START(.tier = 2);
+    taken = mm_malloc_class(mm_class_of(48));
+    next = sh_malloc(40);
+    EXPECT_EQ(next - taken, 48);
+    rig_context(SH_INTERRUPT);
+    sh_free(next);
+    rig_context(SH_THREAD);
+    EXPECT(sh_verify() != 0);
+    mm_slot_release(mm_span_of((uintptr_t)taken), 0);
+    EXPECT_WHOLE();
+    /* And one that had another owner. */
+    sh_free(sh_malloc(40));
+    taken = mm_malloc_class(mm_class_of(48));
+    next = sh_malloc(40);
+    sh_free(next);
+    mm_slot_release(mm_span_of((uintptr_t)taken), mm_span_index(mm_span_of((uintptr_t)taken), (uintptr_t)taken));
+    EXPECT_WHOLE();
+}
+
+static void die(void *arg)
+{
+    (void)arg;
+    mm_corruption("on purpose");
+}
+
+static void dead_heap_gives_no_sample(void)
+{
+    START(.guard_sample = 1);
+    EXPECT(sh_malloc(40) != NULL);
+    EXPECT(rig_panics(SH_PANIC_CORRUPTION, "on purpose", die, NULL));
+    EXPECT(sh_malloc(40) == NULL);
+    EXPECT(sh_calloc(4, 10) == NULL);
+}
+
+static const struct test tests[] = {
+    { "slot_on_its_way_has_no_red_zone", slot_on_its_way_has_no_red_zone },
+    { "dead_heap_gives_no_sample", dead_heap_gives_no_sample },
+};
+
+SUITE(guard, tests);
