@@ -58,9 +58,69 @@ static void dead_heap_gives_no_sample(void)
     EXPECT(sh_calloc(4, 10) == NULL);
 }
 
+/* Eight objects of 100,000 bytes that are held back, whose frames nobody else can have. */
+static void hold_back(void)
+{
+    void *p[8];
+
+    for (unsigned i = 0; i < 8; i++)
+        p[i] = sh_malloc(100000);
+    for (unsigned i = 0; i < 8; i++)
+        sh_free(p[i]);
+}
+
+static void frames_in_quarantine_serve_before_null(void)
+{
+    START(.tier = 1, .quarantine = 4 * T_MIB);
+    hold_back();
+    rig_frame_budget(rig_frames_held());
+    EXPECT(sh_malloc(300000) != NULL);
+    EXPECT_WHOLE();
+}
+
+static void trim_and_limit_empty_the_quarantine(void)
+{
+    struct sh_stats stats;
+
+    START(.tier = 1, .quarantine = 4 * T_MIB);
+    hold_back();
+    sh_stats(&stats);
+    EXPECT_EQ(sh_set_limit(stats.frames_held - 100000), SH_OK);
+    EXPECT_EQ(sh_set_limit(0), SH_OK);
+    hold_back();
+    sh_trim(T_MIB);
+    sh_stats(&stats);
+    EXPECT(stats.heap_free >= 800000);
+    sh_trim(0);
+    sh_stats(&stats);
+    EXPECT_EQ(stats.heap_free, 0);
+    EXPECT_WHOLE();
+}
+
+/* What a handler freed waits for a thread: sh_trim is one. */
+static void trim_takes_what_a_handler_freed(void)
+{
+    struct sh_stats stats;
+    void *p;
+
+    START(.tier = 4);
+    p = sh_malloc(100000);
+    rig_context(SH_INTERRUPT);
+    sh_free(p);
+    rig_context(SH_THREAD);
+    sh_trim(0);
+    sh_stats(&stats);
+    EXPECT_EQ(stats.heap_free, 0);
+    EXPECT_EQ(sh_arch_state((uintptr_t)p), SH_FAULT);
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
     { "slot_on_its_way_has_no_red_zone", slot_on_its_way_has_no_red_zone },
     { "dead_heap_gives_no_sample", dead_heap_gives_no_sample },
+    { "frames_in_quarantine_serve_before_null", frames_in_quarantine_serve_before_null },
+    { "trim_and_limit_empty_the_quarantine", trim_and_limit_empty_the_quarantine },
+    { "trim_takes_what_a_handler_freed", trim_takes_what_a_handler_freed },
 };
 
 SUITE(guard, tests);

@@ -2,7 +2,8 @@
  * Fences (see fence.h).
  *
  * A freed object goes through `pending`: a list of dead spans whose pages are still there, because the
- * free may come from a handler, where the port must not be called.  settle() empties it from a thread.
+ * free may come from a handler, where the port must not be called.  mm_fence_settle empties it from a
+ * thread.
  * The lists are under a lock of their own, taken with nothing held and with nothing inside it.
  */
 #include "mm/fence.h"
@@ -71,8 +72,7 @@ static struct mm_span *list_pop(struct list *list)
     return span;
 }
 
-/* Takes the pages of freed objects away. */
-static void settle(void)
+void mm_fence_settle(void)
 {
     struct mm_span *span;
     while (mm_may_flush() && (span = list_pop(&pending)) != NULL) {
@@ -148,7 +148,7 @@ struct mm_span *mm_fence_sample(size_t size, size_t align)
     if (!mm_may_flush() || size > SH_GRANULE_SIZE || align > SH_GRANULE_SIZE) {
         return NULL;
     }
-    settle();
+    mm_fence_settle();
     if (claim_making()) {
         pool_make();
     }
@@ -193,7 +193,7 @@ static struct mm_span *fenced_run(size_t pages, size_t align)
 
 struct mm_span *mm_fence_alloc(size_t size, size_t align)
 {
-    settle();
+    mm_fence_settle();
     size_t pages = mm_pages_for(size == 0 ? 1 : size);
     if (pages == 0 || !mm_may_flush()) {
         return NULL;
@@ -208,7 +208,7 @@ struct mm_span *mm_fence_alloc(size_t size, size_t align)
 
 struct mm_span *mm_fence_alloc_pages(size_t count)
 {
-    settle();
+    mm_fence_settle();
     struct mm_span *span = mm_may_flush() ? fenced_run(count, 1) : NULL;
     if (span != NULL) {
         mm_span_set_state(span, MM_SPAN_PAGES);
@@ -224,7 +224,7 @@ bool mm_fence_free(struct mm_span *span)
     }
     mm_heap_count_kept(span, true);
     list_push(&pending, span);
-    settle();
+    mm_fence_settle();
     return true;
 }
 

@@ -30,6 +30,9 @@ struct mm_span *mm_fence_alloc_pages(size_t count);
  * by the next call from a thread. */
 bool mm_fence_free(struct mm_span *span);
 
+/* Takes away the pages of objects that a handler freed. */
+void mm_fence_settle(void);
+
 /* Pages of dead spans that have addresses to use again. */
 size_t mm_fence_dead_pages(void);
 int mm_fence_verify(void);

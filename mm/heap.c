@@ -82,19 +82,17 @@ static bool recover(void)
     return mm_cache_flush_surplus() || flush_one_kept();
 }
 
-/* Frames from elsewhere, when there are none or the limit is reached: idle ones, then the kernel's own.
- * true = some came.  `asked`: the kernel was asked before. */
+/* Frames from elsewhere, when there are none or the limit is reached: idle ones, also of what was held
+ * back, then the kernel's own.  true = some came, or pages.  `asked`: the kernel was asked before. */
 static bool relieve(size_t bytes, bool *asked)
 {
     if (!mm_may_flush()) {
         return false;
     }
+    bool let_go = mm_mode.guarded && mm_quarantine_flush();
     while (recover()) {
     }
-    if (mm_mode.guarded && mm_quarantine_flush()) {
-        return true;
-    }
-    if (mm_heap_scavenge(0) != 0) {
+    if (mm_heap_scavenge(0) != 0 || let_go) {
         return true;
     }
     bool ask = !*asked && mm_hooks.reclaim != NULL;

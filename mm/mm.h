@@ -139,8 +139,9 @@ bool sh_object_of(const void *p, struct sh_object *out);
  * contiguous addresses are not contiguous frames. */
 bool sh_physical(const void *p, sh_paddr *out);
 
-/* Gives idle frames back until at most keep_bytes of committed memory are free; bytes given back.
- * After sh_trim(0) no commit granule that is wholly free is committed.  Context: SH_THREAD. */
+/* Gives idle frames back until at most keep_bytes of committed memory are free, what is in quarantine
+ * aside; bytes given back.  sh_trim(0) empties the quarantine, and after it no commit granule that is
+ * wholly free is committed.  Context: SH_THREAD. */
 size_t sh_trim(size_t keep_bytes);
 
 /* A hard ceiling on every frame held: data, metadata, tables.  0 = none.  If more is held, trims; if that

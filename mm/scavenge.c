@@ -6,12 +6,18 @@
 #include "mm/budget.h"
 #include "mm/cache.h"
 #include "mm/context.h"
+#include "mm/fence.h"
 #include "mm/heap.h"
 #include "mm/pages.h"
+#include "mm/quarantine.h"
 #include "mm/report.h"
 
 size_t mm_scavenge(size_t keep)
 {
+    mm_fence_settle();
+    if (mm_mode.guarded && keep == 0) {
+        mm_quarantine_flush();
+    }
     mm_cache_flush_empty();
     mm_heap_flush_kept();
     return mm_heap_scavenge(keep);
