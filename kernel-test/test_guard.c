@@ -115,11 +115,80 @@ static void trim_takes_what_a_handler_freed(void)
     EXPECT_WHOLE();
 }
 
+static void expect_said(uintptr_t address, const char *text)
+{
+    rig_log_clear();
+    sh_explain(address);
+    if (!t_contains(rig_log(), text))
+        t_fail(__FILE__, __LINE__, "it is said: %s", rig_log());
+}
+
+/* The pool's first and last page lie beside pages of others, and its objects' pages are empty at first. */
+static void ends_of_the_pool_are_not_the_neighbours(void)
+{
+    uintptr_t p, first, at;
+    void *below, *above[100];
+
+    START(.tier = 2, .guard_sample = 2);
+    below = sh_malloc(SH_GRANULE_SIZE);
+    p = (uintptr_t)sh_malloc(48);
+    for (unsigned i = 0; i < 100; i++)
+        above[i] = sh_malloc(3000);
+    for (unsigned i = 0; i < 100; i++)
+        sh_free(above[i]);
+    EXPECT(below != NULL);
+    for (at = p; sh_arch_state(at) != SH_FAULT; at -= SH_GRANULE_SIZE)
+        ;
+    first = at;
+    /* The pool's last page but one is a guard that has had no object on either side, and says so. */
+    for (unsigned i = 0; i < 2 * MM_GUARD_POOL; i++)
+        at += SH_GRANULE_SIZE;
+    EXPECT_EQ(sh_arch_state(at), SH_FAULT);
+    rig_log_clear();
+    sh_explain(first);
+    EXPECT(!t_contains(rig_log(), "past the end"));
+    rig_log_clear();
+    sh_explain(at + 5);
+    EXPECT(!t_contains(rig_log(), "before a"));
+}
+
+static void pages_of_the_pool_that_had_no_object(void)
+{
+    uintptr_t p, next;
+
+    for (unsigned tier = 0; tier <= 2; tier += 2) {
+        START(.tier = tier, .guard_sample = 1);
+        p = mm_align_down((uintptr_t)sh_malloc(48), SH_GRANULE_SIZE);
+        next = p + 2 * SH_GRANULE_SIZE;
+        expect_said(next + 100, "nothing is allocated there");
+        expect_said(next + SH_GRANULE_SIZE, "a guard page");
+        EXPECT(!t_contains(rig_log(), "object"));
+        expect_said(next - 4, "past the end of a live 48-byte object");
+        EXPECT_WHOLE();
+    }
+}
+
+static void runs_of_any_count_are_refused(void)
+{
+    for (unsigned tier = 0; tier <= 4; tier += 2) {
+        START(.tier = tier);
+        for (size_t n = 0; n < 70; n++) {
+            EXPECT(sh_alloc_pages(SIZE_MAX - n) == NULL);
+            EXPECT(sh_malloc(SIZE_MAX - n * 1000) == NULL);
+            EXPECT(sh_aligned_alloc(MM_ARENA_SIZE, SIZE_MAX - n * 1000) == NULL);
+        }
+        EXPECT_WHOLE();
+    }
+}
+
 static const struct test tests[] = {
     { "slot_on_its_way_has_no_red_zone", slot_on_its_way_has_no_red_zone },
     { "dead_heap_gives_no_sample", dead_heap_gives_no_sample },
     { "frames_in_quarantine_serve_before_null", frames_in_quarantine_serve_before_null },
     { "trim_and_limit_empty_the_quarantine", trim_and_limit_empty_the_quarantine },
+    { "ends_of_the_pool_are_not_the_neighbours", ends_of_the_pool_are_not_the_neighbours },
+    { "pages_of_the_pool_that_had_no_object", pages_of_the_pool_that_had_no_object },
+    { "runs_of_any_count_are_refused", runs_of_any_count_are_refused },
     { "trim_takes_what_a_handler_freed", trim_takes_what_a_handler_freed },
 };
 

@@ -92,17 +92,25 @@ static bool add_dead(struct line *line, uintptr_t address, const struct mm_span 
     return true;
 }
 
-/* Which side of which object a guard page guards. */
+/* The span that a guard page guards, from its address; NULL = a page that none was in yet. */
+static const struct mm_span *fenced_at(uintptr_t address)
+{
+    const struct mm_span *span = mm_span_of(address);
+    return (span->flags & MM_SPAN_FENCED) != 0 && span->size != 0 ? span : NULL;
+}
+
+/* Which side of which object a guard page guards: of a live one before that of a freed one. */
 static void add_guard(struct line *line, uintptr_t address)
 {
     uintptr_t page = mm_align_down(address, SH_GRANULE_SIZE);
-    const struct mm_span *below = mm_span_of(page - 1), *above = mm_span_of(page + SH_GRANULE_SIZE);
+    const struct mm_span *below = fenced_at(page - 1), *above = fenced_at(page + SH_GRANULE_SIZE);
     const struct mm_span *span = below;
-    if (below == &mm_span_dummy || (mm_span_state(below) == MM_SPAN_DEAD && mm_span_state(above) != MM_SPAN_DEAD)) {
+    if (below == NULL || (above != NULL && mm_span_state(below) == MM_SPAN_DEAD &&
+                          mm_span_state(above) != MM_SPAN_DEAD)) {
         span = above;
     }
     add(line, "a guard page");
-    if (span == &mm_span_dummy) {
+    if (span == NULL) {
         return;
     }
     uintptr_t base = span->base + span->inset;

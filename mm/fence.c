@@ -87,10 +87,11 @@ void mm_fence_settle(void)
     }
 }
 
-/* Turns a descriptor and its pages into an object page of the pool. */
+/* Turns a descriptor and its pages into an object page of the pool, which has had no object yet. */
 static void pool_add(struct mm_span *span, uintptr_t base)
 {
     mm_span_open_large(span, base, MM_GRANULE_PAGES, MM_SPAN_DEAD);
+    span->size = 0;
     span->flags = MM_SPAN_FENCED | MM_SPAN_LOOSE | MM_SPAN_POOL;
     mm_heap_count_kept(span, true);
     mm_heap_decommit(base, MM_GRANULE_PAGES);
@@ -171,7 +172,7 @@ static struct mm_span *fenced_run(size_t pages, size_t align)
 {
     size_t guarded = mm_align_up(pages, MM_GRANULE_PAGES);
     size_t granules_align = align > MM_GRANULE_PAGES ? align : MM_GRANULE_PAGES;
-    struct mm_span *span = mm_heap_descriptor(1);
+    struct mm_span *span = guarded < pages ? NULL : mm_heap_descriptor(1);
     if (span == NULL) {
         return NULL;
     }
