@@ -45,6 +45,9 @@ void rig_probe(void (*probe)(void));
  * jumps out of the library. */
 bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *arg);
 
+/* In rig_panics, until the next reset, the hook jumps out of the library for misuse too. */
+void rig_panic_leaves(void);
+
 /* The report of the last panic, and how many there were since rig_panics began. */
 const char *rig_report(void);
 unsigned rig_panic_count(void);

@@ -12,7 +12,7 @@
 #define LOG_SIZE (16u * 1024)
 
 static enum sh_context context_now;
-static bool panic_awaited, panic_seen;
+static bool panic_awaited, panic_seen, panic_leaves;
 static unsigned panic_count;
 static enum sh_panic panic_kind;
 static jmp_buf panic_exit;
@@ -34,7 +34,7 @@ void sh_kernel_panic(enum sh_panic kind, const char *report)
     panic_seen = true;
     panic_count++;
     panic_kind = kind;
-    if (kind == SH_PANIC_CORRUPTION)
+    if (kind == SH_PANIC_CORRUPTION || panic_leaves)
         longjmp(panic_exit, 1);
 }
 
@@ -48,6 +48,11 @@ bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *
         fn(arg);
     panic_awaited = false;
     return panic_seen && panic_kind == kind && (text == NULL || t_contains(report_text, text));
+}
+
+void rig_panic_leaves(void)
+{
+    panic_leaves = true;
 }
 
 const char *rig_report(void)
@@ -107,7 +112,7 @@ enum sh_context rig_hooks_context(void)
 
 void rig_hooks_forget(void)
 {
-    panic_awaited = false;
+    panic_awaited = panic_leaves = false;
     context_now = SH_THREAD;
     rig_log_clear();
 }

@@ -33,6 +33,7 @@ static struct {
     bool expected, seen;
     unsigned count;
     enum sh_panic kind;
+    bool leaves;
     struct k_jump back; /* out of the library, on corruption */
     char report[2048];
 } panic;
@@ -89,7 +90,7 @@ static void on_panic(enum sh_panic kind, const char *report)
     panic.seen = true;
     panic.count++;
     panic.kind = kind;
-    if (kind == SH_PANIC_CORRUPTION)
+    if (kind == SH_PANIC_CORRUPTION || panic.leaves)
         k_longjmp(&panic.back, 1);
 }
 
@@ -154,7 +155,7 @@ static void forget_scripts(void)
     probing = false;
     scripted_context = SH_THREAD;
     budget = 0;
-    panic.expected = false;
+    panic.expected = panic.leaves = false;
     rig_fail(0, false);
     rig_log_clear();
 }
@@ -305,6 +306,11 @@ bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *
     }
     panic.expected = false;
     return panic.seen && panic.kind == kind && (text == NULL || contains(panic.report, text));
+}
+
+void rig_panic_leaves(void)
+{
+    panic.leaves = true;
 }
 
 const char *rig_report(void)

@@ -181,6 +181,76 @@ static void runs_of_any_count_are_refused(void)
     }
 }
 
+struct use {
+    void *p;
+    size_t size;
+    void *result;
+};
+
+static void do_malloc(void *arg)
+{
+    struct use *use = arg;
+
+    use->result = sh_malloc(use->size);
+}
+
+static void do_free(void *arg)
+{
+    sh_free(((struct use *)arg)->p);
+}
+
+/* However much was written after the free: one report, and one more look. */
+static void run_that_was_written_all_over_is_one_report(void)
+{
+    struct use use = { NULL, 40 * SH_PAGE_SIZE, NULL };
+
+    START(.tier = 1);
+    use.p = sh_malloc(use.size);
+    sh_free(use.p);
+    for (size_t i = 0; i < use.size; i += SH_PAGE_SIZE)
+        ((volatile uint8_t *)use.p)[i] = 7;
+    EXPECT(rig_panics(SH_PANIC_MISUSE, t_hex((uintptr_t)use.p), do_malloc, &use));
+    EXPECT_EQ(rig_panic_count(), 1);
+    EXPECT(use.result == use.p);
+    EXPECT_WHOLE();
+}
+
+/* A hook that never returns: nothing is lost, however often. */
+static void reports_without_a_return_lose_nothing(void)
+{
+    static const size_t sizes[] = { 8, 40, 3000, 40 * SH_PAGE_SIZE };
+    struct sh_stats before, after;
+
+    for (unsigned tier = 1; tier <= 3; tier++) {
+        START(.tier = tier, .guard_sample = SIZE_MAX, .quarantine = tier == 3 ? 1 : 0);
+        rig_panic_leaves();
+        for (unsigned i = 0; i < 400; i++) {
+            struct use use = { NULL, sizes[i & 3], NULL };
+            sh_trim(SIZE_MAX); /* pages of other sizes: the lowest is taken next */
+            use.p = sh_malloc(use.size);
+            EXPECT(use.p != NULL);
+            sh_free(use.p);
+            sh_trim(SIZE_MAX);
+            ((volatile uint8_t *)use.p)[1] = 7;
+            EXPECT(rig_panics(SH_PANIC_MISUSE, "write after free", do_malloc, &use));
+            use.p = sh_malloc(use.size);
+            EXPECT(use.p != NULL);
+            if (tier >= 2) {
+                ((volatile uint8_t *)use.p)[use.size] = 7;
+                EXPECT(rig_panics(SH_PANIC_MISUSE, "past the end", do_free, &use));
+                EXPECT_EQ(sh_usable_size(use.p), use.size);
+            }
+            sh_free(use.p);
+            if (i == 50)
+                sh_stats(&before);
+        }
+        sh_stats(&after);
+        EXPECT_EQ(after.meta_bytes, before.meta_bytes);
+        EXPECT_EQ(after.live_objects, 0);
+        EXPECT_WHOLE();
+    }
+}
+
 static const struct test tests[] = {
     { "slot_on_its_way_has_no_red_zone", slot_on_its_way_has_no_red_zone },
     { "dead_heap_gives_no_sample", dead_heap_gives_no_sample },
@@ -189,6 +259,8 @@ static const struct test tests[] = {
     { "ends_of_the_pool_are_not_the_neighbours", ends_of_the_pool_are_not_the_neighbours },
     { "pages_of_the_pool_that_had_no_object", pages_of_the_pool_that_had_no_object },
     { "runs_of_any_count_are_refused", runs_of_any_count_are_refused },
+    { "run_that_was_written_all_over_is_one_report", run_that_was_written_all_over_is_one_report },
+    { "reports_without_a_return_lose_nothing", reports_without_a_return_lose_nothing },
     { "trim_takes_what_a_handler_freed", trim_takes_what_a_handler_freed },
 };
 

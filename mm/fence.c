@@ -105,7 +105,7 @@ static void pool_make(void)
         size_t granules = 2 * objects + 1;
         bool fresh;
         uintptr_t base =
-            mm_heap_alloc(granules * MM_GRANULE_PAGES, MM_GRANULE_PAGES, MM_COMMIT_LATER, &fresh);
+            mm_heap_alloc(granules * MM_GRANULE_PAGES, MM_GRANULE_PAGES, MM_COMMIT_LATER, &fresh, NULL);
         if (base == 0) {
             continue;
         }
@@ -178,7 +178,7 @@ static struct mm_span *fenced_run(size_t pages, size_t align)
     }
     bool fresh;
     uintptr_t base =
-        mm_heap_alloc(guarded + MM_GRANULE_PAGES, granules_align, MM_COMMIT_LATER, &fresh);
+        mm_heap_alloc(guarded + MM_GRANULE_PAGES, granules_align, MM_COMMIT_LATER, &fresh, &span);
     if (base != 0 && mm_heap_commit(base, guarded)) {
         mm_heap_fault(base + (guarded << MM_PAGE_SHIFT), MM_GRANULE_PAGES);
         mm_span_open_large(span, base, guarded, MM_SPAN_DEAD);

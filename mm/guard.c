@@ -108,13 +108,18 @@ static void report_dirt(const struct mm_dirt *dirt, const struct mm_span *span, 
 
 bool mm_guard_run_taken(uintptr_t base, size_t count, struct mm_dirt *dirt)
 {
+    struct mm_dirt found;
+    dirt->count = 0;
     for (size_t i = 0; i < count; i++) {
         uintptr_t at = base + (i << MM_PAGE_SHIFT);
         if (mm_bit_test(mm_chunk_of(at)->filled, mm_chunk_page(at)) &&
-            find_dirt(at, SH_PAGE_SIZE, dirt)) {
+            find_dirt(at, SH_PAGE_SIZE, &found)) {
+            *dirt = dirt->count == 0 ? found : *dirt;
             mm_memory_fill(at, SH_PAGE_SIZE, freed_fill());
-            return false;
         }
+    }
+    if (dirt->count != 0) {
+        return false;
     }
     arch_flags flags = mm_lock(&mm_heap_lock);
     mm_pages_set_filled(base, count, false);

@@ -52,7 +52,7 @@ void mm_guard_resized(const struct mm_view *view, size_t size);
 void mm_guard_check_zone(const char *caller, const struct mm_view *view);
 
 /* A run that was just taken: were its pages, where they are filled, left alone?  If not they are filled
- * anew, and *dirt says what was there. */
+ * anew, and *dirt says what was in the first that was not: one report, however much was written. */
 bool mm_guard_run_taken(uintptr_t base, size_t count, struct mm_dirt *dirt);
 void mm_guard_run_dirty(const struct mm_dirt *dirt);
 /* Fills the memory of a run. */

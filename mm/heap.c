@@ -235,7 +235,19 @@ static uintptr_t alloc_run(size_t count, size_t align, enum mm_commit commit, bo
     return base;
 }
 
-uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool *fresh)
+/* Makes a report that the kernel may not return from: what the caller holds is given back before. */
+static bool report_dirty(const struct mm_dirt *dirt, struct mm_span **descriptor)
+{
+    uint32_t slots = descriptor == NULL ? 0 : (*descriptor)->slots;
+    if (slots != 0) {
+        mm_span_recycle(*descriptor);
+    }
+    mm_guard_run_dirty(dirt);
+    return slots == 0 || (*descriptor = mm_heap_descriptor(slots)) != NULL;
+}
+
+uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool *fresh,
+                        struct mm_span **descriptor)
 {
     if (count == 0 || count > SIZE_MAX >> (MM_PAGE_SHIFT + 1)) {
         return 0;
@@ -245,7 +257,9 @@ uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool 
     while ((base = alloc_run(count, align, commit, fresh)) != 0 && mm_mode.tier != 0 &&
            !mm_guard_run_taken(base, count, &dirt)) {
         return_run(base, count);
-        mm_guard_run_dirty(&dirt);
+        if (!report_dirty(&dirt, descriptor)) {
+            return 0;
+        }
     }
     return base;
 }
@@ -335,7 +349,7 @@ struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind)
     mm_cache_flush_surplus();
     bool fresh;
     uintptr_t base =
-        mm_heap_alloc(info->pages, 1, mm_mode.demand ? MM_COMMIT_LATER : MM_COMMIT_NOW, &fresh);
+        mm_heap_alloc(info->pages, 1, mm_mode.demand ? MM_COMMIT_LATER : MM_COMMIT_NOW, &fresh, &span);
     if (base == 0) {
         mm_span_recycle(span);
         return NULL;
@@ -407,7 +421,7 @@ struct mm_span *mm_heap_span_large(size_t page_count, size_t align, enum mm_span
     }
     bool fresh, later = mm_mode.demand && state == MM_SPAN_LARGE;
     uintptr_t base =
-        mm_heap_alloc(page_count, align, later ? MM_COMMIT_LATER : MM_COMMIT_NOW, &fresh);
+        mm_heap_alloc(page_count, align, later ? MM_COMMIT_LATER : MM_COMMIT_NOW, &fresh, &span);
     if (base == 0) {
         mm_span_recycle(span);
         return NULL;

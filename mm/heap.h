@@ -23,8 +23,10 @@ enum mm_commit {
 };
 
 /* A run of `count` pages aligned to `align` pages, in no span yet, committed as asked; 0 = none.
- * `fresh`: every page of it reads as zero.  No lock held. */
-uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool *fresh);
+ * `fresh`: every page of it reads as zero.  `descriptor`: what the caller holds for it; NULL = nothing.
+ * It may be another one afterwards, or NULL and no run: see report_dirty.  No lock held. */
+uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool *fresh,
+                        struct mm_span **descriptor);
 
 /* Gives a run back that is in no span any more; in tier 1 and above its memory is filled. */
 void mm_heap_free(uintptr_t base, size_t count);

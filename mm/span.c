@@ -47,6 +47,9 @@ struct mm_span *mm_span_obtain(uint32_t slots, bool may_grow)
 
 void mm_span_recycle(struct mm_span *span)
 {
+    if (span == NULL) {
+        return;
+    }
     if (span->notes != NULL) {
         mm_guard_strip(span);
     }

@@ -129,7 +129,7 @@ static inline uint32_t mm_span_index(const struct mm_span *span, uintptr_t addre
 /* A descriptor with room for `slots` bits, dead; NULL when metadata runs out.  `may_grow`: no lock is
  * held and the port may be called. */
 struct mm_span *mm_span_obtain(uint32_t slots, bool may_grow);
-/* Takes back a dead descriptor. */
+/* Takes back a dead descriptor; NULL is none. */
 void mm_span_recycle(struct mm_span *span);
 
 /* Makes a dead descriptor a span over pages that the caller owns: fields, bits, page map, then state. */

@@ -111,7 +111,7 @@ static void check_drain(void)
 {
     bool fresh;
     mm_budget_set_limit(0);
-    while (mm_heap_alloc(1, 1, MM_COMMIT_NOW, &fresh) != 0) {
+    while (mm_heap_alloc(1, 1, MM_COMMIT_NOW, &fresh, NULL) != 0) {
     }
     for (unsigned unit = 0; unit < unit_count; unit++) {
         uintptr_t at = unit_address[unit];
