@@ -4,6 +4,7 @@
  */
 #include "kernel-test/test_util.h"
 
+#include "mm/fence.h"
 #include "mm/malloc.h"
 #include "mm/report.h"
 
@@ -251,6 +252,28 @@ static void reports_without_a_return_lose_nothing(void)
     }
 }
 
+/* Pages that become guards are nothing else ever again: none does for which there is no object. */
+static void pool_has_an_object_between_guards_whatever_fails(void)
+{
+    for (unsigned before = 1; before < 60; before++) {
+        struct sh_stats stats;
+        size_t guards = 0;
+
+        START(.tier = 2, .guard_sample = before + 1);
+        for (unsigned i = 0; i < before; i++)
+            EXPECT(sh_malloc(40 + 600 * i) != NULL);
+        rig_fail(1 + before % 3, true);
+        (void)sh_malloc(40);
+        rig_fail(0, false);
+        EXPECT_WHOLE();
+        while (mm_fence_sample(40, 8) != NULL)
+            guards += SH_GRANULE_SIZE;
+        sh_stats(&stats);
+        EXPECT(guards != 0);
+        EXPECT(stats.heap_fault <= guards + 2 * SH_GRANULE_SIZE);
+    }
+}
+
 static const struct test tests[] = {
     { "slot_on_its_way_has_no_red_zone", slot_on_its_way_has_no_red_zone },
     { "dead_heap_gives_no_sample", dead_heap_gives_no_sample },
@@ -258,6 +281,7 @@ static const struct test tests[] = {
     { "trim_and_limit_empty_the_quarantine", trim_and_limit_empty_the_quarantine },
     { "ends_of_the_pool_are_not_the_neighbours", ends_of_the_pool_are_not_the_neighbours },
     { "pages_of_the_pool_that_had_no_object", pages_of_the_pool_that_had_no_object },
+    { "pool_has_an_object_between_guards_whatever_fails", pool_has_an_object_between_guards_whatever_fails },
     { "runs_of_any_count_are_refused", runs_of_any_count_are_refused },
     { "run_that_was_written_all_over_is_one_report", run_that_was_written_all_over_is_one_report },
     { "reports_without_a_return_lose_nothing", reports_without_a_return_lose_nothing },

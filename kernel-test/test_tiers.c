@@ -114,7 +114,7 @@ static void report_of_a_write_after_free_names_offset_and_bytes(void)
 /* A large block's pages, and those of a run, are checked when somebody is given them again. */
 static void write_after_free_of_pages_is_found_at_reuse(void)
 {
-    struct use use = { NULL, 5 * SH_PAGE_SIZE, NULL };
+    struct use use = { NULL, 9 * SH_PAGE_SIZE, NULL };
     volatile uint8_t *stale;
 
     start(1);
@@ -123,10 +123,10 @@ static void write_after_free_of_pages_is_found_at_reuse(void)
     bytes(use.p)[3 * SH_PAGE_SIZE + 77] = 1;
     EXPECT(rig_panics(SH_PANIC_MISUSE, "write after free", do_malloc, &use));
     sh_free(use.result);
-    use.p = sh_alloc_pages(5);
+    use.p = sh_alloc_pages(9);
     stale = bytes(use.p);
     sh_free_pages(use.p);
-    stale[5 * SH_PAGE_SIZE - 1] = 1;
+    stale[9 * SH_PAGE_SIZE - 1] = 1;
     EXPECT(rig_panics(SH_PANIC_MISUSE, "write after free", do_malloc, &use));
     EXPECT_WHOLE();
 }

@@ -98,27 +98,50 @@ static void pool_add(struct mm_span *span, uintptr_t base)
     list_push(&pool, span);
 }
 
-/* Guard, object page, guard, object page … guard: as many as there is room for. */
+/* Descriptors, listed by `next`: as many as can be had. */
+static size_t pool_descriptors(struct mm_span **list)
+{
+    size_t count = 0;
+    *list = NULL;
+    for (struct mm_span *span; count < MM_GUARD_POOL && (span = mm_span_obtain(1, true)) != NULL; count++) {
+        span->next = *list;
+        *list = span;
+    }
+    return count;
+}
+
+static struct mm_span *descriptor_pop(struct mm_span **list)
+{
+    struct mm_span *span = *list;
+    if (span != NULL) {
+        *list = span->next;
+    }
+    return span;
+}
+
+/* Guard, object page, guard, object page … guard: as many as there is room for.  Pages become guards only
+ * when their objects' descriptors are there: they never are anything else again. */
 static void pool_make(void)
 {
-    for (size_t objects = MM_GUARD_POOL; objects != 0; objects /= 2) {
-        size_t granules = 2 * objects + 1;
-        bool fresh;
-        uintptr_t base =
-            mm_heap_alloc(granules * MM_GRANULE_PAGES, MM_GRANULE_PAGES, MM_COMMIT_LATER, &fresh, NULL);
-        if (base == 0) {
-            continue;
-        }
-        for (size_t i = 0; i < granules; i++) {
-            uintptr_t at = base + i * SH_GRANULE_SIZE;
-            struct mm_span *span = i % 2 == 0 ? NULL : mm_span_obtain(1, true);
-            if (span == NULL) {
-                mm_heap_fault(at, MM_GRANULE_PAGES);
-            } else {
-                pool_add(span, at);
-            }
-        }
-        return;
+    struct mm_span *spans, *span;
+    uintptr_t base = 0;
+    bool fresh;
+    size_t objects = pool_descriptors(&spans);
+    __atomic_store_n(&pool_made, objects != 0, __ATOMIC_RELAXED); /* records may be had the next time */
+    for (; objects != 0 && base == 0; objects /= base == 0 ? 2 : 1) {
+        base = mm_heap_alloc((2 * objects + 1) * MM_GRANULE_PAGES, MM_GRANULE_PAGES, MM_COMMIT_LATER, &fresh,
+                             NULL);
+    }
+    for (size_t i = 0; base != 0 && i < objects; i++) {
+        mm_heap_fault(base, MM_GRANULE_PAGES);
+        pool_add(descriptor_pop(&spans), base + SH_GRANULE_SIZE);
+        base += 2 * SH_GRANULE_SIZE;
+    }
+    if (base != 0) {
+        mm_heap_fault(base, MM_GRANULE_PAGES);
+    }
+    while ((span = descriptor_pop(&spans)) != NULL) {
+        mm_span_recycle(span);
     }
 }
 
