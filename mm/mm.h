@@ -22,8 +22,10 @@
  *      again: a write after free is reported with its offset and bytes
  *   2  the size asked for is kept to the byte: what lies behind it is a red zone, checked at free, at
  *      realloc and by sh_verify.  Reports name who allocated and who freed (return addresses)
- *   3  one object in `guard_sample` (64) lies at the end of a page between two that fault, and freed
- *      objects are held back from reuse, first in, first out, up to `quarantine` (64 KiB)
+ *   3  one object in `guard_sample` (64) lies at the end of a page between two that fault, if it is no
+ *      larger than a granule and one of the 32 such pages is free (they take 65 granules of addresses, for
+ *      good), and freed objects are held back from reuse, first in, first out, up to `quarantine`
+ *      (64 KiB) and 1024 objects; page runs are not
  *   4  every object, and every page run, lies before a page that faults, and a freed one faults for
  *      good: its addresses never come back, so a window lasts for so many objects.  From a handler an
  *      allocation is NULL
@@ -112,7 +114,8 @@ void *sh_aligned_alloc(size_t align, size_t size);
 
 /* Frees what any of the above returned; NULL does nothing.  A pointer that is not the base of a live
  * object is misuse: sh_kernel_panic(SH_PANIC_MISUSE, …), nothing changed.  Any context but NMI.  Never
- * gives frames back (sh_trim does).  Cost: constant. */
+ * gives frames back (sh_trim does), but for an object between guard pages.  Cost:
+ * constant; from tier 1 in proportion to the size. */
 void sh_free(void *p);
 
 /* sh_free that also checks the size given at allocation: larger than the block, or of a smaller size
