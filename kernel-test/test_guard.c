@@ -274,6 +274,25 @@ static void pool_has_an_object_between_guards_whatever_fails(void)
     }
 }
 
+static void verify_finds_a_slot_that_nobody_holds(void)
+{
+    struct mm_span *span;
+
+    START(.tier = 3, .guard_sample = SIZE_MAX);
+    sh_free(sh_malloc(40));
+    span = mm_span_of((uintptr_t)sh_malloc(40));
+    EXPECT_EQ(sh_verify(), 0);
+    mm_span_set_held(span, 0, false);
+    bool found = sh_verify() != 0;
+    mm_span_set_held(span, 0, true);
+    EXPECT(found);
+    mm_span_set_held(span, 1, true);
+    found = sh_verify() != 0;
+    mm_span_set_held(span, 1, false);
+    EXPECT(found);
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
     { "slot_on_its_way_has_no_red_zone", slot_on_its_way_has_no_red_zone },
     { "dead_heap_gives_no_sample", dead_heap_gives_no_sample },
@@ -282,6 +301,7 @@ static const struct test tests[] = {
     { "ends_of_the_pool_are_not_the_neighbours", ends_of_the_pool_are_not_the_neighbours },
     { "pages_of_the_pool_that_had_no_object", pages_of_the_pool_that_had_no_object },
     { "pool_has_an_object_between_guards_whatever_fails", pool_has_an_object_between_guards_whatever_fails },
+    { "verify_finds_a_slot_that_nobody_holds", verify_finds_a_slot_that_nobody_holds },
     { "runs_of_any_count_are_refused", runs_of_any_count_are_refused },
     { "run_that_was_written_all_over_is_one_report", run_that_was_written_all_over_is_one_report },
     { "reports_without_a_return_lose_nothing", reports_without_a_return_lose_nothing },

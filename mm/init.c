@@ -117,14 +117,16 @@ int sh_shutdown(void)
 static int spans_verify(void)
 {
     int faults = 0;
+    size_t held = 0;
     uintptr_t at = 0;
     for (struct mm_span *span; (span = mm_span_next(&at)) != NULL;) {
         faults += mm_span_verify(span);
+        held += mm_span_state(span) == MM_SPAN_SMALL ? mm_span_held(span) : 0;
         if (at == 0) {
             break;
         }
     }
-    return faults;
+    return faults != 0 ? faults : mm_verify_equal("slots held back", held, mm_quarantine_slots());
 }
 
 int sh_verify(void)

@@ -114,8 +114,8 @@ void *sh_aligned_alloc(size_t align, size_t size);
 
 /* Frees what any of the above returned; NULL does nothing.  A pointer that is not the base of a live
  * object is misuse: sh_kernel_panic(SH_PANIC_MISUSE, …), nothing changed.  Any context but NMI.  Never
- * gives frames back (sh_trim does), but for an object between guard pages.  Cost:
- * constant; from tier 1 in proportion to the size. */
+ * gives frames back (sh_trim does), but for an object between guard pages.  Cost: constant; from tier 1 in
+ * proportion to the size. */
 void sh_free(void *p);
 
 /* sh_free that also checks the size given at allocation: larger than the block, or of a smaller size
