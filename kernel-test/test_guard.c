@@ -128,7 +128,8 @@ static void expect_said(uintptr_t address, const char *text)
 static void ends_of_the_pool_are_not_the_neighbours(void)
 {
     uintptr_t p, first, at;
-    void *below, *above[100];
+    static void *above[100];
+    void *below;
 
     START(.tier = 2, .guard_sample = 2);
     below = sh_malloc(SH_GRANULE_SIZE);
