@@ -389,7 +389,117 @@ static void corners_of_the_tiers(void)
     EXPECT_WHOLE();
 }
 
+static void do_malloc(void *arg)
+{
+    struct use *use = arg;
+    use->result = sh_malloc(use->size);
+}
+
+/* The slot that was found dirty is given back: it is nobody's. */
+static void a_dirty_slot_is_not_lost(void)
+{
+    struct use use = { NULL, 100, NULL };
+    struct sh_stats before, after;
+    const char *report;
+
+    start(0, 0);
+    use.p = sh_malloc(100);
+    sh_free(use.p);
+    sh_stats(&before);
+    for (unsigned i = 20; i < 40; i++)
+        ((volatile uint8_t *)use.p)[i] = 1;
+    EXPECT(rig_panics(SH_PANIC_MISUSE, "write after free", do_malloc, &use));
+    report = rig_report();
+    /* Eight bytes are shown. */
+    EXPECT(t_contains(report, " 0x1 0x1 0x1 0x1 0x1 0x1 0x1 0x1"));
+    EXPECT(!t_contains(report, " 0x1 0x1 0x1 0x1 0x1 0x1 0x1 0x1 0x1"));
+    sh_stats(&after);
+    EXPECT_EQ(after.live_objects, before.live_objects + 1);
+    EXPECT_WHOLE();
+}
+
+/* In place where the slot is the size's own, or less than half of it would lie idle. */
+static void realloc_stays_where_it_should(void)
+{
+    for (unsigned kind = 0; kind < 2; kind++) {
+        void *p, *q;
+        start(kind, 0);
+        p = sh_malloc(1000);
+        EXPECT(sh_realloc(p, 1000) == p);
+        EXPECT(sh_realloc(p, 1010) == p);
+        EXPECT(sh_realloc(p, 600) == p);
+        q = sh_realloc(p, 400);
+        EXPECT(q != NULL && q != p);
+        p = sh_malloc(50000);
+        EXPECT(sh_realloc(p, 50001) == p);
+        EXPECT_WHOLE();
+    }
+}
+
+static void limits_are_inclusive(void)
+{
+    const struct sh_config config = { .size = sizeof(config), .quarantine = 48, .hooks = rig_hooks() };
+    void *p;
+
+    rig_start(0, &config);
+    sh_free(sh_malloc(64));
+    EXPECT_EQ(mm_quarantine_slots(), 0);
+    sh_free(sh_malloc(48));
+    EXPECT_EQ(mm_quarantine_slots(), 1);
+    start(6, 0);
+    for (unsigned i = 0; i < 20; i++) {
+        p = sh_malloc(SH_GRANULE_SIZE);
+        if ((mm_span_of((uintptr_t)p)->flags & MM_SPAN_POOL) != 0)
+            break;
+    }
+    EXPECT((mm_span_of((uintptr_t)p)->flags & MM_SPAN_POOL) != 0);
+    EXPECT_WHOLE();
+}
+
+/* The last slot's neighbour is the tail. */
+static void tail_is_explained_by_the_object_below(void)
+{
+    const struct mm_span *span = NULL;
+    void *p = NULL;
+
+    rig_start(0, NULL);
+    /* Some class has a tail, whatever the heap page. */
+    for (size_t size = 200; size < 3000 && p == NULL; size += 100) {
+        void *first = sh_malloc(size);
+        span = mm_span_of((uintptr_t)first);
+        if (span->slots * span->size == mm_span_bytes(span))
+            continue;
+        p = first;
+        for (unsigned i = 1; i < span->slots; i++)
+            EXPECT(sh_malloc(size) != NULL);
+    }
+    EXPECT(p != NULL);
+    rig_log_clear();
+    sh_explain(span->base + span->slots * span->size + 3);
+    EXPECT(t_contains(rig_log(), "in the tail of a span"));
+    EXPECT(t_contains(rig_log(), "3 bytes past the end of the live"));
+}
+
+/* A CPU that goes away leaves no empty span behind. */
+static void offline_leaves_nothing_empty(void)
+{
+    struct sh_stats stats;
+
+    rig_start(0, NULL);
+    for (size_t size = 8; size <= 4096; size *= 2)
+        sh_free(sh_malloc(size));
+    EXPECT_EQ(sh_cpu_offline(0), SH_OK);
+    sh_stats(&stats);
+    EXPECT_EQ(stats.spans, 0);
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
+    { "a_dirty_slot_is_not_lost", a_dirty_slot_is_not_lost },
+    { "realloc_stays_where_it_should", realloc_stays_where_it_should },
+    { "limits_are_inclusive", limits_are_inclusive },
+    { "tail_is_explained_by_the_object_below", tail_is_explained_by_the_object_below },
+    { "offline_leaves_nothing_empty", offline_leaves_nothing_empty },
     { "wrong_fields_of_spans_are_found", wrong_fields_of_spans_are_found },
     { "corners_of_the_tiers", corners_of_the_tiers },
     { "failures_leave_nothing_behind", failures_leave_nothing_behind },
