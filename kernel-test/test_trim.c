@@ -272,10 +272,10 @@ static void reclaim_is_not_asked_for_the_limit(void)
     rig_start(0, &config);
     EXPECT(sh_malloc(100) != NULL);
     sh_stats(&stats);
-    EXPECT_EQ(sh_set_limit(stats.frames_held + 100000), SH_OK);
+    EXPECT_EQ(sh_set_limit(stats.frames_held + 8 * SH_GRANULE_SIZE), SH_OK);
     asked = 0;
-    EXPECT(sh_malloc(500000) == NULL);
-    EXPECT(sh_malloc(120000) == NULL);
+    EXPECT(sh_malloc(30 * SH_GRANULE_SIZE) == NULL);
+    EXPECT(sh_malloc(10 * SH_GRANULE_SIZE) == NULL);
     EXPECT_EQ(asked, 0);
     EXPECT(sh_malloc(50000) != NULL);
     EXPECT_WHOLE();
