@@ -277,7 +277,7 @@ static void reclaim_is_not_asked_for_the_limit(void)
     EXPECT(sh_malloc(30 * SH_GRANULE_SIZE) == NULL);
     EXPECT(sh_malloc(10 * SH_GRANULE_SIZE) == NULL);
     EXPECT_EQ(asked, 0);
-    EXPECT(sh_malloc(50000) != NULL);
+    EXPECT(sh_malloc(4 * SH_GRANULE_SIZE) != NULL);
     EXPECT_WHOLE();
 }
 
