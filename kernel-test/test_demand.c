@@ -217,7 +217,28 @@ static void freed_pages_go_back(void)
     EXPECT_WHOLE();
 }
 
+/* Pages of the old block that were never touched read as zero in the new one, whose memory was
+ * somebody else's. */
+static void realloc_of_untouched_pages_reads_zero(void)
+{
+    uint8_t *p, *other;
+
+    start();
+    p = sh_calloc(1, 100000);
+    EXPECT(p != NULL && sh_alloc_pages(1) != NULL);
+    p[0] = 7;
+    other = sh_malloc(300000);
+    EXPECT(other != NULL);
+    t_fill(other, 300000, 5);
+    sh_free(other);
+    p = sh_realloc(p, 200000);
+    EXPECT(p == other);
+    EXPECT(p[0] == 7 && t_is_zero(p + 1, 99999));
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
+    { "realloc_of_untouched_pages_reads_zero", realloc_of_untouched_pages_reads_zero },
     { "block_takes_frames_only_when_touched", block_takes_frames_only_when_touched },
     { "first_touch_reads_zero", first_touch_reads_zero },
     { "every_page_in_any_order_can_be_touched", every_page_in_any_order_can_be_touched },
