@@ -144,6 +144,7 @@ else
 fi
 
 # The unbroken tree first: what it built is what the copies begin with.
+mkdir -p build
 targets=build/host32/host-test
 for patch in $patches; do
     header "$patch" Machine
