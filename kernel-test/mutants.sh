@@ -18,7 +18,7 @@
 set -u
 
 cd "$(dirname "$0")/.." || exit 2
-: "${LIMIT:=45}"     # seconds for a run on the host
+: "${LIMIT:=90}"     # seconds for a run on the host
 : "${MAKE:=make}"
 unset MAKEFLAGS MFLAGS MAKELEVEL
 out=build/mutants
@@ -86,14 +86,6 @@ run_tests() {
 
 say() {
     printf '%-8s %-36s %s\n' "$1" "$2" "$3"
-}
-
-target_of() {
-    case $1 in
-    host32) echo build/host32/host-test ;;
-    sim-*) echo "build/$1" ;;
-    *) echo "build/$1/kernel.elf" ;;
-    esac
 }
 
 # One mutant, in a line; killed or not in a file.
