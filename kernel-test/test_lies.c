@@ -123,8 +123,14 @@ static void records_inside_the_range_being_taken(void)
     rig_reset();
     EXPECT_EQ(rig_window(area(), 64 * T_MIB), SH_OK);
     EXPECT_EQ(sh_init(&(struct sh_config){ .size = sizeof(struct sh_config), .hooks = rig_hooks() }), SH_OK);
-    rig_script_give(area());
-    rig_script_lie(2, area());
+    if (sizeof(void *) == 8) {
+        /* With larger arenas the order is another: the second reservation lies on the first. */
+        rig_script_give(area());
+        rig_script_lie(2, area());
+    } else {
+        /* Records, the range, and records for it. */
+        rig_script_lie(3, area() + 8 * T_MIB);
+    }
     (void)sh_malloc(100);
     EXPECT(rig_script_lied() && t_contains(rig_log(), "reserved already"));
     EXPECT_EQ(rig_script_lies_released(), 0);
