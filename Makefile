@@ -157,13 +157,19 @@ define configuration
 CFLAGS_$(1) = $(OPT) $(WARN) $$(FLAGS_$(MACHINE_$(1))) $$(EXTRA_$(1)) $$(USER_FLAGS) \
     -DMM_PAGE_SHIFT=$(SHIFT_$(1)) -I. -Iarch/$(PORT_$(MACHINE_$(1))) -Ibuild/gen-$(SHIFT_$(1))
 MM_OBJECTS_$(1) := $(MM_SOURCES:%.c=build/$(1)/%.o) $(GC_SOURCES:%.c=build/$(1)/%.o) \
-    build/$(1)/size_class_table.o
+    $(if $(GC_SOURCES),build/$(1)/arch/$(PORT_$(MACHINE_$(1)))/context.o) build/$(1)/size_class_table.o
 PORT_OBJECTS_$(1) := $(PORT_SOURCES_$(PORT_$(MACHINE_$(1))):%.c=build/$(1)/%.o)
 
 build/$(1)/%.o: %.c build/flags build/gen-$(SHIFT_$(1))/size_class_count.h
 	@mkdir -p $$(@D)
 	$$(call say,CC   $$@)
 	$$(Q)$$(CC_$(MACHINE_$(1))) $$(CFLAGS_$(1)) -c -o $$@ $$<
+
+build/$(1)/%.o: %.S build/flags
+	@mkdir -p $$(@D)
+	$$(call say,AS   $$@)
+	$$(Q)$(if $(filter host,$(MACHINE_$(1))),$(CC),$(CROSS_$(if $(filter arm,$(MACHINE_$(1))),arm,x86))gcc) -g \
+	    $(if $(filter x86 host32,$(MACHINE_$(1))),-m32) $(if $(filter x86 arm,$(MACHINE_$(1))),$$(EXTRA_$(1))) -I. -c -o $$@ $$<
 
 build/$(1)/size_class_table.o: build/gen-$(SHIFT_$(1))/size_class_table.c build/flags
 	@mkdir -p $$(@D)
@@ -219,11 +225,6 @@ define kernel
 BOOT_$(1) := $(patsubst %,build/$(1)/%.o,$(basename $(wildcard $(KT)/boot/$(MACHINE_$(1))/*.[cS])))
 KERNEL_$(1) := $(KT_BOOT:%=build/$(1)/$(KT)/%.o) build/$(1)/$(KT)/walk_$(MACHINE_$(1)).o $$(BOOT_$(1)) \
     $(if $(findstring kasan,$(1)),$(KT_KASAN:%=build/$(1)/$(KT)/%.o))
-
-build/$(1)/%.o: %.S build/flags
-	@mkdir -p $$(@D)
-	$$(call say,AS   $$@)
-	$$(Q)$(firstword $(CROSS_$(MACHINE_$(1))))gcc -g $(if $(filter x86,$(MACHINE_$(1))),-m32) $$(EXTRA_$(1)) -I. -c -o $$@ $$<
 
 build/$(1)/kernel.elf: $$(KERNEL_$(1)) $$(MM_OBJECTS_$(1:-kasan=)) $$(PORT_OBJECTS_$(1:-kasan=)) linker/$(MACHINE_$(1)).ld
 	$$(call say,LINK $$@)

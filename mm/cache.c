@@ -16,12 +16,14 @@
 #include "mm/cache.h"
 
 #include "mm/central.h"
+#include "mm/collector.h"
 #include "mm/heap.h"
 #include "mm/linear.h"
 #include "mm/report.h"
 
 uintptr_t mm_zero_word;
 struct mm_mode mm_mode;
+const struct mm_collector *mm_collector;
 unsigned mm_cpus = 1;
 
 struct mm_cpu mm_cpu[SH_MAX_CPUS] = {

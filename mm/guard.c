@@ -19,6 +19,7 @@
 #include "mm/guard.h"
 
 #include "mm/cache.h"
+#include "mm/collector.h"
 #include "mm/context.h"
 #include "mm/fence.h"
 #include "mm/heap.h"
@@ -237,8 +238,7 @@ void mm_guard_check_zone(const char *caller, const struct mm_view *view)
     }
 }
 
-/* The alignment that sh_malloc promises for a size. */
-static size_t natural_align(size_t size)
+size_t mm_natural_align(size_t size)
 {
     if (size > MM_CLASS_LIMIT) {
         return SH_PAGE_SIZE;
@@ -266,15 +266,28 @@ static bool place(size_t room, size_t align, struct mm_span **span, uint32_t *in
     return true;
 }
 
+bool mm_guard_slot_dirty(struct mm_span *span, uint32_t index, struct mm_dirt *dirt)
+{
+    uintptr_t base = span->base + index * span->size;
+    if (mm_mode.tier == 0 || mm_span_state(span) != MM_SPAN_SMALL || !find_dirt(base, span->size, dirt)) {
+        return false;
+    }
+    mm_memory_fill(base, span->size, freed_fill());
+    return true;
+}
+
+void mm_guard_slot_report(const struct mm_dirt *dirt, struct mm_span *span, uint32_t index)
+{
+    report_dirt(dirt, span, index);
+}
+
 /* Is the slot that was taken as its free left it?  If not it is given back, and reported. */
 static bool slot_is_clean(struct mm_span *span, uint32_t index)
 {
     struct mm_dirt dirt;
-    uintptr_t base = span->base + index * span->size;
-    if (mm_mode.tier == 0 || mm_span_state(span) != MM_SPAN_SMALL || !find_dirt(base, span->size, &dirt)) {
+    if (!mm_guard_slot_dirty(span, index, &dirt)) {
         return true;
     }
-    mm_memory_fill(base, span->size, freed_fill());
     mm_slot_release(span, index);
     report_dirt(&dirt, span, index);
     return false;
@@ -286,7 +299,7 @@ void *mm_guard_malloc(size_t size, size_t align, uintptr_t site)
     if (!mm_mode.started || mm_dead() || room < size || mm_context() == SH_NMI) {
         return NULL;
     }
-    size_t natural = natural_align(size);
+    size_t natural = mm_natural_align(size);
     align = align > natural ? align : natural;
     struct mm_span *span;
     uint32_t index = 0;
@@ -309,8 +322,24 @@ void *mm_guard_malloc(size_t size, size_t align, uintptr_t site)
 void *mm_guard_sample(size_t size)
 {
     bool due = !mm_dead() && mm_fence_due();
-    struct mm_span *span = due ? mm_fence_sample(size, natural_align(size)) : NULL;
+    struct mm_span *span = due ? mm_fence_sample(size, mm_natural_align(size)) : NULL;
     return span == NULL ? NULL : (void *)(span->base + span->inset);
+}
+
+void mm_guard_collected(const char *caller, struct mm_span *span, uint32_t index, uintptr_t site)
+{
+    uintptr_t base = span->base + span->inset + index * span->size;
+    struct mm_view view = { .span = span, .base = base, .index = index };
+    if (span->notes != NULL) {
+        check_zone(caller, &view, index);
+        span->notes[index].freed = site;
+    }
+    if ((span->flags & MM_SPAN_FENCED) == 0) {
+        note_no_zone(span, index);
+        if (mm_mode.tier != 0 || mm_mode.zero) {
+            mm_memory_fill(base, slot_end(span, index) - base, freed_fill());
+        }
+    }
 }
 
 /* The slot stops being live: held back, or free at once.  false = it was not live. */
@@ -349,6 +378,9 @@ bool mm_guard_free(const char *caller, uintptr_t address, uintptr_t site)
         return true;
     }
     struct mm_span *span = view.span;
+    if (span->gc != NULL) {
+        return mm_collector->free(caller, span, address, site);
+    }
     mm_guard_check_zone(caller, &view);
     if (span->notes != NULL) {
         span->notes[view.index].freed = site;

@@ -44,9 +44,18 @@ bool mm_guard_free_pages(struct mm_span *span, uintptr_t address, uintptr_t site
 /* An object from the guard pool, when it is time for one; NULL = not now. */
 void *mm_guard_sample(size_t size);
 
+/* The alignment that sh_malloc promises for a size. */
+size_t mm_natural_align(size_t size);
+
 /* An object was placed, or resized where it lies: its note and its red zone. */
 void mm_guard_placed(struct mm_span *span, uint32_t index, size_t size, uintptr_t site);
 void mm_guard_resized(const struct mm_view *view, size_t size);
+
+/* Collected objects: a slot that was taken, and is not as the fill left it (it is filled anew); the report
+ * of that; an object that dies, by sweep or by hand: its zone is checked, it is filled. */
+bool mm_guard_slot_dirty(struct mm_span *span, uint32_t index, struct mm_dirt *dirt);
+void mm_guard_slot_report(const struct mm_dirt *dirt, struct mm_span *span, uint32_t index);
+void mm_guard_collected(const char *caller, struct mm_span *span, uint32_t index, uintptr_t site);
 
 /* Reports a red zone that was written to; the object is the caller's. */
 void mm_guard_check_zone(const char *caller, const struct mm_view *view);

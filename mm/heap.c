@@ -18,6 +18,7 @@
 
 #include "mm/budget.h"
 #include "mm/cache.h"
+#include "mm/collector.h"
 #include "mm/context.h"
 #include "mm/fence.h"
 #include "mm/grow.h"
@@ -79,7 +80,8 @@ static bool flush_one_kept(void)
 /* Takes back a piece of what is cheap to take back, before growth or NULL; true = something came. */
 static bool recover(void)
 {
-    return mm_cache_flush_surplus() || flush_one_kept();
+    return mm_cache_flush_surplus() || flush_one_kept() ||
+           (mm_collector != NULL && mm_context() == SH_THREAD && mm_collector->reclaim());
 }
 
 /* Frames from elsewhere, when there are none or the limit is reached: idle ones, also of what was held

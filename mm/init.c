@@ -4,6 +4,7 @@
 #include "mm/budget.h"
 #include "mm/cache.h"
 #include "mm/central.h"
+#include "mm/collector.h"
 #include "mm/context.h"
 #include "mm/fence.h"
 #include "mm/grow.h"
@@ -95,6 +96,10 @@ int sh_shutdown(void)
     } else {
         mm_heap_unreserve();
     }
+    if (mm_collector != NULL) {
+        mm_collector->shutdown();
+        mm_collector = NULL;
+    }
     mm_mode = (struct mm_mode){ .started = false };
     mm_cpus = 1;
     mm_arena_reset();
@@ -125,6 +130,9 @@ static int spans_verify(void)
         if (at == 0) {
             break;
         }
+    }
+    if (faults == 0 && mm_collector != NULL) {
+        faults = mm_collector->verify();
     }
     return faults != 0 ? faults : mm_verify_equal("slots held back", held, mm_quarantine_slots());
 }

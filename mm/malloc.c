@@ -45,6 +45,7 @@
 
 #include "mm/budget.h"
 #include "mm/cache.h"
+#include "mm/collector.h"
 #include "mm/context.h"
 #include "mm/fence.h"
 #include "mm/guard.h"
@@ -261,7 +262,7 @@ bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted)
 }
 
 /* In a heap that is not guarded. */
-static MM_NOINLINE void free_plain(void *p, const char *caller)
+static MM_NOINLINE void free_plain(void *p, const char *caller, uintptr_t site)
 {
     uintptr_t address = (uintptr_t)p;
     if (p == NULL || mm_dead()) {
@@ -269,6 +270,12 @@ static MM_NOINLINE void free_plain(void *p, const char *caller)
     }
     struct mm_span *span = mm_span_of(address);
     enum mm_span_state state = mm_span_state(span);
+    if (MM_UNLIKELY(span->gc != NULL)) {
+        if (!mm_collector->free(caller, span, address, site)) {
+            mm_misuse_pointer(caller, address);
+        }
+        return;
+    }
     if (state == MM_SPAN_SMALL && free_small(span, address)) {
         return;
     }
@@ -295,7 +302,7 @@ void mm_free_slow(void *p, const char *caller, uintptr_t site)
     if (mm_mode.guarded) {
         free_guarded(p, caller, site);
     } else {
-        free_plain(p, caller);
+        free_plain(p, caller, site);
     }
 }
 
@@ -312,7 +319,7 @@ MM_NOINLINE void mm_free_other(void *p, uintptr_t site)
     if (MM_UNLIKELY(mm_mode.guarded)) {
         free_guarded(p, "sh_free", site);
     } else {
-        free_plain(p, "sh_free");
+        free_plain(p, "sh_free", site);
     }
 }
 

@@ -5,6 +5,7 @@
  * given at allocation no longer tells the class, so sh_free_sized checks the upper bound alone there.
  */
 #include "mm/cache.h"
+#include "mm/collector.h"
 #include "mm/context.h"
 #include "mm/guard.h"
 #include "mm/heap.h"
@@ -145,6 +146,9 @@ void *sh_realloc(void *p, size_t size)
         view.state == MM_SPAN_PAGES) {
         mm_misuse_pointer("sh_realloc", (uintptr_t)p);
         return NULL;
+    }
+    if (view.span->gc != NULL) {
+        return mm_collector->resize(&view, size, MM_CALLER());
     }
     if (mm_mode.guarded || (view.span->flags & MM_SPAN_FENCED) != 0) {
         return resize_guarded(&view, size, MM_CALLER());

@@ -7,6 +7,7 @@
 #include "mm/span.h"
 
 #include "mm/cache.h"
+#include "mm/collector.h"
 #include "mm/guard.h"
 #include "mm/heap.h"
 #include "mm/linear.h"
@@ -37,6 +38,7 @@ struct mm_span *mm_span_obtain(uint32_t slots, bool may_grow)
         span->slots = (uint16_t)slots;
         span->next = span->prev = NULL;
         span->notes = NULL;
+        span->gc = NULL;
         if (mm_mode.tier >= 2 && !mm_guard_equip(span, may_grow)) {
             mm_span_recycle(span);
             return NULL;
@@ -92,9 +94,9 @@ static void bits_fill(struct mm_span *span)
 }
 
 /* What the fast path of sh_free compares with. */
-static uint32_t bound_for(const struct mm_class *info)
+static uint32_t bound_for(const struct mm_class *info, enum sh_kind kind)
 {
-    return mm_mode.zero || mm_mode.guarded ? 0 : mm_class_bound(info);
+    return kind != SH_MANUAL || mm_mode.zero || mm_mode.guarded ? 0 : mm_class_bound(info);
 }
 
 void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, enum sh_kind kind)
@@ -110,7 +112,7 @@ void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, en
     span->size = mm_class_size(class);
     span->countdown = span->armed = 0;
     span->magic = info->magic;
-    span->bound = bound_for(info);
+    span->bound = bound_for(info, kind);
     span->base = base;
     span->owner = NULL;
     bits_fill(span);
@@ -253,6 +255,12 @@ struct mm_span *mm_span_next(uintptr_t *address)
     return NULL;
 }
 
+static int collected_verify(const struct mm_span *span)
+{
+    return mm_collector == NULL || span->gc == NULL ? mm_fault_found("collected span", span->base)
+                                                    : mm_collector->verify_span(span);
+}
+
 static int small_verify(const struct mm_span *span)
 {
     const struct mm_class *info = &mm_class[span->class < MM_CLASSES ? span->class : 0];
@@ -260,7 +268,7 @@ static int small_verify(const struct mm_span *span)
         span->size != mm_class_size(span->class) || span->page_count != info->pages) {
         return mm_fault_found("span does not fit its class", span->base);
     }
-    if (span->bound != bound_for(info)) {
+    if (span->bound != bound_for(info, (enum sh_kind)span->kind)) {
         return mm_fault_found("span bound", span->base);
     }
     uint32_t rest = span->slots % MM_WORD_BITS;
@@ -270,7 +278,7 @@ static int small_verify(const struct mm_span *span)
     if (span->kind > SH_UNCOLLECTABLE) {
         return mm_fault_found("span kind", span->base);
     }
-    int faults = mm_cache_verify_span(span);
+    int faults = span->kind == SH_MANUAL ? mm_cache_verify_span(span) : collected_verify(span);
     return faults != 0 || !mm_mode.guarded ? faults : mm_guard_verify_span(span);
 }
 
@@ -290,10 +298,13 @@ int mm_span_verify(struct mm_span *span)
         return small_verify(span);
     case MM_SPAN_LARGE:
     case MM_SPAN_PAGES:
-        if (span->bound != 0 || span->slots != 1 || span->kind != SH_MANUAL ||
+        if (span->bound != 0 || span->slots != 1 || span->kind > SH_UNCOLLECTABLE ||
             span->place != MM_PLACE_NONE || span->free[0] != 0 ||
             span->size != mm_span_bytes(span) - span->inset) {
             return mm_fault_found("large span", span->base);
+        }
+        if (span->kind != SH_MANUAL && collected_verify(span) != 0) {
+            return 1;
         }
         return mm_mode.guarded ? mm_guard_verify_span(span) : 0;
     case MM_SPAN_DEAD:

@@ -54,6 +54,7 @@ struct mm_note {
 };
 
 struct mm_cpu;
+struct gc_span;
 
 struct mm_span {
     struct mm_span *next, *prev;
@@ -67,6 +68,7 @@ struct mm_span {
     uint16_t slots;      /* 1 for a large span and a page run */
     size_t size;         /* of a slot */
     struct mm_note *notes; /* one a slot; NULL below tier 2 */
+    struct gc_span *gc;    /* the collector's part: collector.h; NULL = manual */
     uint32_t armed;      /* what the countdown was last set to */
     /* What sh_free touches. */
     uint32_t countdown;

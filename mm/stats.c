@@ -6,6 +6,7 @@
  */
 #include "mm/budget.h"
 #include "mm/cache.h"
+#include "mm/collector.h"
 #include "mm/grow.h"
 #include "mm/heap.h"
 #include "mm/linear.h"
@@ -60,6 +61,9 @@ void sh_stats(struct sh_stats *out)
     }
     for (unsigned i = 0; i < SH_MAX_CPUS; i++) {
         out->frees += mm_cpu[i].frees + mm_cpu[i].large_frees;
+    }
+    if (mm_collector != NULL) {
+        out->frees += mm_collector->frees();
     }
     out->mallocs = out->frees + out->live_objects;
     out->heap_sys = mm_heap_counts.owned << MM_PAGE_SHIFT;

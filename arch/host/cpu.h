@@ -39,6 +39,15 @@ static inline void arch_pause(void)
 #endif
 }
 
+/* Calls fn with this CPU's registers on the stack, from `here` up: context.S. */
+void arch_spill(void (*fn)(uintptr_t here, void *arg), void *arg);
+
+/* Brings a line that will be read soon nearer; any address. */
+static inline void arch_prefetch(const void *address)
+{
+    __builtin_prefetch(address);
+}
+
 /* Zeros below the lowest, and above the highest, set bit.  The argument is not 0. */
 static inline unsigned arch_ctz(uintptr_t word)
 {

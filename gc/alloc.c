@@ -1,0 +1,518 @@
+/*
+ * Collected objects: how they come, and how they go by hand.
+ *
+ * Each CPU has an entry a kind and class, which points at one word of free bits of its span, as the caches
+ * of manual objects do; there is no countdown, because a collected object goes when its span is swept.
+ * An entry without a span points at a word that is 0.  When the word is empty:
+ *
+ *     another word of the span
+ *     a span with free slots from the list of the kind and class
+ *     one that is left from the last cycle, after sweeping it, and some more if they are full
+ *     a new span; each pays for its bytes by sweeping some of what is left (pace.c)
+ *
+ * The list's spans and the bits are under the work lock; so a handler may allocate.
+ *
+ * While a cycle marks, objects are born marked and scanned.
+ */
+#include "gc/alloc.h"
+
+#include "gc/cycle.h"
+#include "gc/finalize.h"
+#include "gc/mark.h"
+#include "gc/pace.h"
+#include "gc/sweep.h"
+#include "mm/cache.h"
+#include "mm/context.h"
+#include "mm/guard.h"
+#include "mm/heap.h"
+#include "mm/linear.h"
+#include "mm/malloc.h"
+#include "mm/memory.h"
+#include "mm/misuse.h"
+#include "mm/report.h"
+
+/* Full spans that a refill sweeps before it takes a new one: they bound its time, and cost so little. */
+#define REFILL_SWEEPS 100
+
+struct entry {
+    struct gc_span *gs; /* NULL = none */
+    uintptr_t *word;    /* of its free bits; mm_zero_word when there is no span */
+    uint32_t index;     /* the word's first slot */
+};
+
+static struct entry (*entries)[GC_KINDS][MM_CLASSES]; /* [cpus] */
+static unsigned cpu_count;
+
+size_t gc_alloc_live;
+
+static size_t free_bytes(const struct gc_span *gs)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < gs->words; i++) {
+        count += arch_popcount(gs->span->free[i]);
+    }
+    return count * gs->size;
+}
+
+static void entry_clear(struct entry *entry)
+{
+    *entry = (struct entry){ NULL, &mm_zero_word, 0 };
+}
+
+/* Points the entry at the first word with free slots from word `from` on; false = none. */
+static bool entry_scan(struct entry *entry, uint32_t from)
+{
+    struct gc_span *gs = entry->gs;
+    for (; from < gs->words; from++) {
+        if (gs->span->free[from] != 0) {
+            entry->word = &gs->span->free[from];
+            entry->index = from * (uint32_t)MM_WORD_BITS;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Gives the entry's span back to the lists. */
+static void entry_retire(struct entry *entry)
+{
+    if (entry->gs != NULL) {
+        gc_alloc_live -= free_bytes(entry->gs);
+        gc_span_list(entry->gs);
+        entry_clear(entry);
+    }
+}
+
+static bool entry_install(struct entry *entry, struct gc_span *gs)
+{
+    gs->owned = true;
+    entry->gs = gs;
+    gc_alloc_live += free_bytes(gs);
+    return entry_scan(entry, 0);
+}
+
+void gc_alloc_flush(enum gc_kind kind)
+{
+    for (unsigned cpu = 0; cpu < cpu_count; cpu++) {
+        for (unsigned class = 0; class < MM_CLASSES; class++) {
+            entry_retire(&entries[cpu][kind][class]);
+        }
+    }
+}
+
+static struct entry *entry_for(enum gc_kind kind, unsigned class)
+{
+    return &entries[mm_cpu_self() - mm_cpu][kind][class];
+}
+
+/* A span with free slots from the lists; NULL = none. */
+static struct gc_span *take_listed(enum gc_kind kind, unsigned class)
+{
+    struct gc_link *lists = gc.classes[kind][class].list;
+    struct gc_link *list = gc_list_empty(&lists[GC_PARTIAL]) ? &lists[GC_TOUCHED + GC_PARTIAL] : &lists[GC_PARTIAL];
+    if (gc_list_empty(list)) {
+        return NULL;
+    }
+    struct gc_span *gs = gc_span_of_link(list->next);
+    gc_list_remove(&gs->link);
+    gs->owned = true;
+    if (gc.black && kind == GC_UNCOLLECTABLE && !gs->touched) {
+        gs->touched = true;
+        gc_mark_all(gs);
+    }
+    return gs;
+}
+
+/* A slot from the entry or from what is listed; NULL = a span has to be swept or made.  Under the lock. */
+static struct gc_span *take_slot(enum gc_kind kind, unsigned class, uint32_t *index)
+{
+    struct entry *entry = entry_for(kind, class);
+    while (*entry->word == 0) {
+        struct gc_span *gs;
+        if (entry->gs != NULL && entry_scan(entry, entry->index / MM_WORD_BITS)) {
+            break;
+        }
+        entry_retire(entry);
+        if ((gs = take_listed(kind, class)) == NULL || !entry_install(entry, gs)) {
+            return NULL;
+        }
+    }
+    uintptr_t bits = *entry->word;
+    *entry->word = bits & (bits - 1);
+    *index = entry->index + arch_ctz(bits);
+    if (MM_UNLIKELY(gc.black)) {
+        gc_mark_born(entry->gs, *index);
+    }
+    return entry->gs;
+}
+
+/* Finds the entry a span by sweeping or from the heap; false = exhausted. */
+static MM_NOINLINE bool refill(enum gc_kind kind, unsigned class)
+{
+    struct gc_span *gs = gc_sweep_for(kind, class, mm_context() == SH_THREAD ? REFILL_SWEEPS : 1);
+    if (gs == NULL) {
+        gc_pace_span(mm_class[class].pages);
+        gs = gc_span_open(kind, class);
+    }
+    if (gs == NULL) {
+        return false;
+    }
+    arch_flags flags = gc_lock();
+    struct entry *entry = entry_for(kind, class);
+    if (entry->gs == NULL) {
+        entry_install(entry, gs);
+    } else {
+        gc_span_list(gs); /* a handler was faster, or another thread */
+    }
+    gc_unlock(flags);
+    return true;
+}
+
+static struct gc_span *small(enum gc_kind kind, unsigned class, uint32_t *index)
+{
+    struct gc_span *gs;
+    do {
+        arch_flags flags = gc_lock();
+        gs = take_slot(kind, class, index);
+        gc_unlock(flags);
+    } while (gs == NULL && refill(kind, class));
+    return gs;
+}
+
+static struct gc_span *large(enum gc_kind kind, size_t size, bool *fresh)
+{
+    gc_pace_span(mm_pages_for(size));
+    struct gc_span *gs = gc_span_open_large(kind, size, fresh);
+    if (gs != NULL) {
+        arch_flags flags = gc_lock();
+        gc_alloc_live += gs->size;
+        if (gc.black) {
+            gc_mark_born(gs, 0);
+        }
+        gc_span_list(gs);
+        gc_unlock(flags);
+    }
+    return gs;
+}
+
+/* Gives a slot back that nobody has seen. */
+static void untake(struct gc_span *gs, uint32_t index)
+{
+    uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
+    arch_flags flags = gc_lock();
+    gs->marked[index / MM_WORD_BITS] &= ~bit;
+    gc_scanned(gs)[index / MM_WORD_BITS] &= ~bit;
+    gs->span->free[index / MM_WORD_BITS] |= bit;
+    gc_unlock(flags);
+}
+
+/* A slot for `size` bytes; *fresh: it reads as zero. */
+static struct gc_span *place(enum gc_kind kind, size_t size, uint32_t *index, bool *fresh)
+{
+    struct mm_dirt dirt;
+    size_t room = size + (mm_mode.tier >= 2 ? MM_RED_ZONE : 0);
+    *index = 0;
+    *fresh = false;
+    if (room < size) {
+        return NULL;
+    }
+    if (room > MM_CLASS_LIMIT || mm_mode.tier == 4) {
+        return large(kind, mm_mode.tier == 4 ? size : room, fresh);
+    }
+    for (;;) {
+        struct gc_span *gs = small(kind, mm_class_of(room == 0 ? 1 : room), index);
+        if (gs == NULL || !mm_mode.guarded || !mm_guard_slot_dirty(gs->span, *index, &dirt)) {
+            return gs;
+        }
+        untake(gs, *index);
+        mm_guard_slot_report(&dirt, gs->span, *index);
+    }
+}
+
+/* A zeroed object, with a collection first if one is due or memory ran out. */
+static void *allocate(enum gc_kind kind, size_t size, uintptr_t site, struct gc_span **out)
+{
+    bool fresh;
+    uint32_t index;
+    enum sh_context context = mm_context();
+    if (!gc.started || mm_dead() || context == SH_NMI) {
+        return NULL;
+    }
+    if (context == SH_THREAD && gc.config.automatic && gc_pace_due()) {
+        gc_cycle_collect();
+    }
+    struct gc_span *gs = place(kind, size, &index, &fresh);
+    if (gs == NULL && context == SH_THREAD && size <= SIZE_MAX / 2 && gc_cycle_collect()) {
+        gs = place(kind, size, &index, &fresh);
+    }
+    if (gs == NULL) {
+        return NULL;
+    }
+    uintptr_t object = gc_object(gs, index);
+    if (!fresh || mm_mode.guarded) {
+        mm_memory_zero(object, gs->size);
+    }
+    mm_guard_placed(gs->span, index, size, site);
+    *out = gs;
+    return (void *)object;
+}
+
+void *sh_gc_malloc(size_t size, unsigned flags)
+{
+    struct gc_span *gs;
+    if (flags > SH_GC_UNCOLLECTABLE) {
+        mm_misuse("sh_gc_malloc(%z, %x): no such flags", size, (uintptr_t)flags);
+        return NULL;
+    }
+    enum gc_kind kind = flags == SH_GC_NOSCAN ? GC_NOSCAN
+                        : flags == SH_GC_UNCOLLECTABLE ? GC_UNCOLLECTABLE : GC_CONSERVATIVE;
+    return allocate(kind, size, MM_CALLER(), &gs);
+}
+
+/* The first word of a type's pointers, as a mask. */
+static uintptr_t first_mask(const struct sh_gc_type *type, size_t words)
+{
+    uintptr_t mask = type->pointers[0];
+    return words >= MM_WORD_BITS ? mask : mask & (((uintptr_t)1 << words) - 1);
+}
+
+static void set_pointer(struct gc_span *gs, size_t word, bool pointer)
+{
+    uintptr_t bit = (uintptr_t)1 << (word % MM_WORD_BITS), *map = &gs->pointers[word / MM_WORD_BITS];
+    *map = pointer ? *map | bit : *map & ~bit;
+}
+
+/* The mask is not that of all objects any more: from here on the bitmap counts. */
+static void spread_mask(struct gc_span *gs)
+{
+    size_t slot = gs->size / sizeof(uintptr_t);
+    for (size_t i = 0; gs->uniform && i < gs->slots * slot; i++) {
+        size_t in_slot = i % slot;
+        set_pointer(gs, i, in_slot < MM_WORD_BITS && (gs->mask >> in_slot & 1) != 0);
+    }
+    gs->uniform = false;
+}
+
+/* Notes where the pointers of a small object are.  Most spans hold objects of one shape: a mask says it. */
+static void note_pointers(struct gc_span *gs, uintptr_t object, const struct sh_gc_type *type, size_t count)
+{
+    size_t words = type->size / sizeof(uintptr_t), slot = gs->size / sizeof(uintptr_t), at = 0;
+    arch_flags flags = gc_lock();
+    if (count == 1 && slot <= MM_WORD_BITS && gs->uniform) {
+        uintptr_t mask = first_mask(type, words);
+        gs->mask = gs->mask == 0 ? mask : gs->mask;
+        if (gs->mask == mask) {
+            gc_unlock(flags);
+            return;
+        }
+    }
+    spread_mask(gs);
+    for (size_t i = 0; i < slot; i++) {
+        set_pointer(gs, (object - gs->base) / sizeof(uintptr_t) + i,
+                    i < words * count && mm_bit_test(type->pointers, at));
+        at = at + 1 == words ? 0 : at + 1;
+    }
+    gc_unlock(flags);
+}
+
+void *sh_gc_new(const struct sh_gc_type *type, size_t count)
+{
+    size_t size;
+    struct gc_span *gs;
+    if (type->size == 0 || type->size % sizeof(uintptr_t) != 0) {
+        mm_misuse("sh_gc_new: type %s: its size of %z bytes is not whole words", type->name, type->size);
+        return NULL;
+    }
+    if (__builtin_mul_overflow(type->size, count, &size)) {
+        return NULL;
+    }
+    if (type->pointers == NULL) {
+        return allocate(GC_NOSCAN, size, MM_CALLER(), &gs);
+    }
+    void *object = allocate(GC_TYPED, size, MM_CALLER(), &gs);
+    if (object != NULL && gs->class == GC_LARGE) {
+        __atomic_store_n(&gs->type, type, __ATOMIC_RELEASE);
+    } else if (object != NULL) {
+        note_pointers(gs, (uintptr_t)object, type, count);
+    }
+    return object;
+}
+
+/* How a slot that sh_free names goes. */
+enum going { NOT_LIVE, AT_THE_SWEEP, NOW };
+
+/* Is it a live object's base?  Marks it as freed by hand, so that nobody else can free it. */
+static enum going claim_free(struct gc_span *gs, uint32_t index)
+{
+    enum going going = NOT_LIVE;
+    arch_flags flags = gc_lock();
+    if (gs->span->gc == gs && !mm_span_is_free(gs->span, index) && !mm_bit_test(gc_freed(gs), index) &&
+        gc_is_kept(gs, index)) {
+        gc_freed(gs)[index / MM_WORD_BITS] |= (uintptr_t)1 << (index % MM_WORD_BITS);
+        gc_special_drop(gs, index);
+        going = gc.black ? AT_THE_SWEEP : NOW;
+    }
+    gc_unlock(flags);
+    return going;
+}
+
+/* Frees a claimed slot, unless a sweep does; true = the span is empty, and the caller's to release. */
+static bool finish_free(struct gc_span *gs, uint32_t index)
+{
+    uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
+    uint32_t word = index / MM_WORD_BITS;
+    bool empty = false;
+    arch_flags flags = gc_lock();
+    /* A cycle may have begun, or be sweeping this span: it frees the slot then. */
+    if (!gc.black && gs->generation == gc.generation && (gc_freed(gs)[word] & bit) != 0) {
+        gc_freed(gs)[word] &= ~bit;
+        gs->span->free[word] |= bit;
+        gc.stats.objects_freed++;
+        gc.large_freed += gs->class == GC_LARGE;
+        if (!gs->owned) {
+            gc_alloc_live -= gs->size;
+            gc_list_remove(&gs->link);
+            empty = true;
+            for (uint32_t i = 0; i < gs->words; i++) {
+                empty &= gs->span->free[i] == gc_slot_mask(gs, i);
+            }
+            if (!empty) {
+                gc_span_list(gs);
+            }
+        }
+    }
+    gc_unlock(flags);
+    return empty;
+}
+
+bool gc_free(const char *caller, struct mm_span *span, uintptr_t address, uintptr_t site)
+{
+    struct gc_span *gs = span->gc;
+    uint32_t index = (uint32_t)((uint64_t)(uint32_t)(address - gs->base) * gs->magic >> 32);
+    if (index >= gs->slots || address != gc_object(gs, index) ||
+        (gc.phase == GC_SWEEP && !gc_sweep_ensure(gs))) {
+        return false;
+    }
+    enum going going = claim_free(gs, index);
+    if (going == NOW) {
+        if (mm_mode.guarded || mm_mode.zero) {
+            mm_guard_collected(caller, span, index, site);
+        }
+        if (finish_free(gs, index)) {
+            gc_span_release(gs);
+        }
+    }
+    return going != NOT_LIVE;
+}
+
+/* The pointers of a typed object that moved: what it had, and all of what is new. */
+static void move_pointers(const struct gc_span *from, uintptr_t old, struct gc_span *to, uintptr_t fresh)
+{
+    size_t had = from->size / sizeof(uintptr_t), slot = to->size / sizeof(uintptr_t), at = 0;
+    if (to->class == GC_LARGE) {
+        to->type = from->type;
+        return;
+    }
+    spread_mask(to);
+    for (size_t i = 0; i < slot; i++) {
+        bool pointer = i >= had;
+        if (!pointer && from->class == GC_LARGE) {
+            pointer = from->type == NULL || mm_bit_test(from->type->pointers, at);
+            at = from->type == NULL || ++at == from->type->size / sizeof(uintptr_t) ? 0 : at;
+        } else if (!pointer) {
+            pointer = from->uniform ? (i < MM_WORD_BITS && (from->mask >> i & 1) != 0)
+                                    : mm_bit_test(from->pointers, (old - from->base) / sizeof(uintptr_t) + i);
+        }
+        set_pointer(to, (fresh - to->base) / sizeof(uintptr_t) + i, pointer);
+    }
+}
+
+static bool stays(const struct gc_span *gs, size_t size)
+{
+    size_t room = size + (mm_mode.tier >= 2 ? MM_RED_ZONE : 0);
+    if (room < size || (gs->span->flags & MM_SPAN_FENCED) != 0) {
+        return false;
+    }
+    if (gs->class == GC_LARGE) {
+        return room > MM_CLASS_LIMIT && mm_pages_for(room) == gs->span->page_count;
+    }
+    return room <= gs->size && (mm_class_of(room == 0 ? 1 : room) == gs->class || room > gs->size / 2);
+}
+
+void *gc_resize(const struct mm_view *view, size_t size, uintptr_t site)
+{
+    struct gc_span *gs = view->span->gc, *to;
+    void *old = (void *)view->base;
+    if (mm_bit_test(gc_freed(gs), view->index) || !gc_is_kept(gs, view->index)) {
+        mm_misuse_pointer("sh_realloc", view->base);
+        return NULL;
+    }
+    if (stays(gs, size)) {
+        mm_span_mark_loose(gs->span);
+        mm_guard_resized(view, size);
+        return old;
+    }
+    void *fresh = allocate((enum gc_kind)gs->kind, size, site, &to);
+    size_t keep = size < view->size ? size : view->size;
+    if (fresh == NULL || !mm_memory_copy((uintptr_t)fresh, view->base, keep)) {
+        if (fresh != NULL) {
+            gc_free("sh_realloc", to->span, (uintptr_t)fresh, site);
+        }
+        return size <= view->size ? old : NULL;
+    }
+    arch_flags flags = gc_lock();
+    if (gs->kind == GC_TYPED) {
+        move_pointers(gs, view->base, to, (uintptr_t)fresh);
+    }
+    gc_special_move(gs, view->index, to, to->class == GC_LARGE ? 0 : mm_span_index(to->span, (uintptr_t)fresh));
+    gc_unlock(flags);
+    gc_free("sh_realloc", view->span, view->base, site);
+    return fresh;
+}
+
+bool gc_alloc_start(unsigned cpus)
+{
+    size_t size = cpus * sizeof entries[0];
+    entries = mm_linear_alloc(size, 8, true);
+    if (entries == NULL) {
+        return false;
+    }
+    for (unsigned cpu = 0; cpu < cpus; cpu++) {
+        for (unsigned kind = 0; kind < GC_KINDS; kind++) {
+            for (unsigned class = 0; class < MM_CLASSES; class++) {
+                entry_clear(&entries[cpu][kind][class]);
+            }
+        }
+    }
+    cpu_count = cpus;
+    return true;
+}
+
+int gc_alloc_verify(void)
+{
+    size_t owned = 0;
+    for (unsigned cpu = 0; cpu < cpu_count; cpu++) {
+        for (unsigned kind = 0; kind < GC_KINDS; kind++) {
+            for (unsigned class = 0; class < MM_CLASSES; class++) {
+                const struct entry *entry = &entries[cpu][kind][class];
+                const struct gc_span *gs = entry->gs;
+                owned += gs != NULL;
+                if (gs == NULL ? entry->word != &mm_zero_word
+                               : !mm_linear_contains(gs, sizeof *gs) || !gs->owned || gs->kind != kind ||
+                                     gs->class != class || entry->index % MM_WORD_BITS != 0 ||
+                                     entry->word != &gs->span->free[entry->index / MM_WORD_BITS]) {
+                    return mm_fault_found("collector's entry: class", class);
+                }
+            }
+        }
+    }
+    size_t listed = 0;
+    return gc_lists_verify(&listed) + mm_verify_equal("collected spans", listed + owned, gc.span_count);
+}
+
+void gc_alloc_reset(void)
+{
+    entries = NULL;
+    cpu_count = 0;
+    gc_alloc_live = 0;
+}

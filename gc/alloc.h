@@ -1,0 +1,25 @@
+/*
+ * Allocation of collected objects: entries of the CPUs, refill, and free by hand.
+ */
+#ifndef GC_ALLOC_H
+#define GC_ALLOC_H
+
+#include "gc/state.h"
+
+/* Makes the records of so many CPUs; false = no metadata. */
+bool gc_alloc_start(unsigned cpus);
+
+/* Takes the spans of a kind out of their entries, back to their lists.  Under the lock, the world stands. */
+void gc_alloc_flush(enum gc_kind kind);
+
+/* What the heap calls: see mm/collector.h. */
+bool gc_free(const char *caller, struct mm_span *span, uintptr_t address, uintptr_t site);
+void *gc_resize(const struct mm_view *view, size_t size, uintptr_t site);
+
+/* Bytes of objects allocated, an entry's free slots included, and objects freed by hand. */
+extern size_t gc_alloc_live;
+
+int gc_alloc_verify(void);
+void gc_alloc_reset(void);
+
+#endif

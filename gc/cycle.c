@@ -1,0 +1,401 @@
+/*
+ * The collector: what a cycle is, and the only code that changes the phase.
+ *
+ *                    stop                                                          stop
+ *                     │                                                             │
+ *     GC_IDLE ──► stacks ──► GC_ROOTS ──► GC_MARK ──► GC_WEAK ──► GC_FINALIZERS ──► GC_REVIVE ──► GC_SWEEP ──► GC_IDLE
+ *       │                    ranges,      queue of    cleared     due are           what they     marks → free
+ *       │                    uncollect-   spans                   found             reach         bits, lazily
+ *       │                    able, due
+ *       └ all spans swept,   └──────── objects are born marked, stores go through the barrier ────────┘
+ *         no bit is marked
+ *
+ * 1. The invariant.  While a cycle marks, every object that was reached when it began is marked, or is
+ *    reached from a marked object whose span is in the work queue, or from a root that is still to be
+ *    looked at, along a path that no store has cut without marking what it led to.  New objects are marked.
+ *    So when queue and roots are empty, what is not marked was not reached then, and cannot be now.
+ *
+ * 2. Down.  A word from a root or from an object names an address.  The map of pages names a span for it,
+ *    the span a slot: its mark bit is set, and the span queued unless it is (mark.c).  When the span comes
+ *    up, all its newly marked objects are looked into.  Queue and bits lie in descriptors that were made with
+ *    the spans: a cycle takes no memory, whatever the graph.
+ *
+ * 3. Up.  When marking ends, each span is to be swept: its marks become its free bits (sweep.c).  Spans in
+ *    which nothing was marked are listed apart and go first when pages run short; the others are swept when
+ *    their kind and class needs a slot, in proportion to new spans, by the idle loop, or by the next cycle.
+ *
+ * 4. Steps.  Each phase works in pieces that the budget bounds and returns what it cost.  A span or a
+ *    record counts as GC_SPAN_COST words.  What is not bounded: the stacks, at the stop that begins a
+ *    cycle, which end their step.  What exceeds the budget is one object of at most GC_PIECE words, and one
+ *    span.
+ *
+ * 5. Stops.  The first is the only one that looks at stacks: with the barrier their threads hold nothing
+ *    afterwards that is not marked, or will be.  The second takes all spans out of the CPUs' entries, so
+ *    that nothing is allocated from a span before it is swept.  sh_gc_collect makes it one stop, from the
+ *    first to the second: kernels that do nothing else need no barrier.
+ *
+ * 6. Locks.  One thread is at work in the collector (gc_enter).  What others touch meanwhile, handlers
+ *    included, is under the work lock, which is opened every GC_BURST words.
+ */
+#include "gc/cycle.h"
+
+#include "gc/alloc.h"
+#include "gc/finalize.h"
+#include "gc/mark.h"
+#include "gc/pace.h"
+#include "gc/roots.h"
+#include "gc/sweep.h"
+#include "gc/work.h"
+#include "mm/budget.h"
+#include "mm/cache.h"
+#include "mm/linear.h"
+#include "mm/memory.h"
+#include "mm/context.h"
+#include "mm/misuse.h"
+#include "mm/report.h"
+
+struct gc_state gc;
+struct mm_lock gc_work_lock = MM_LOCK_INIT(MM_RANK_GC_WORK);
+
+static bool entered;      /* a thread is at work in the collector */
+static unsigned stops;    /* nested */
+static size_t swept_before, words_before; /* of the trace line */
+
+void gc_stop(void)
+{
+    if (stops++ == 0 && mm_hooks.stop_world != NULL) {
+        mm_hooks.stop_world();
+    }
+}
+
+void gc_resume(void)
+{
+    if (--stops == 0 && mm_hooks.resume_world != NULL) {
+        mm_hooks.resume_world();
+    }
+}
+
+bool gc_enter(void)
+{
+    for (;;) {
+        arch_flags flags = gc_lock();
+        bool mine = !entered;
+        entered = true;
+        gc_unlock(flags);
+        if (mine || !mm_may_wait() || stops != 0) {
+            return mine;
+        }
+        arch_pause();
+    }
+}
+
+void gc_leave(void)
+{
+    __atomic_store_n(&entered, false, __ATOMIC_RELEASE);
+}
+
+static void set_phase(enum gc_phase phase)
+{
+    arch_flags flags = gc_lock();
+    gc.phase = (uint8_t)phase;
+    gc_unlock(flags);
+}
+
+/* Marking begins.  Everything is swept, no bit is set. */
+static size_t begin(void)
+{
+    gc_stop();
+    gc_roots_start();
+    arch_flags flags = gc_lock();
+    gc_mark_start();
+    gc_alloc_flush(GC_UNCOLLECTABLE); /* roots are looked for on the lists */
+    gc.stats.heap_before = gc_alloc_live;
+    gc.black = true;
+    gc.phase = GC_ROOTS;
+    gc_special_start();
+    gc_unlock(flags);
+    size_t words = gc_roots_stacks();
+    gc_resume();
+    return words + GC_SPAN_COST;
+}
+
+/* Marking ends.  Nothing is left to mark. */
+static size_t end(void)
+{
+    gc_stop();
+    if (gc.config.check && gc_checkmark() != 0) {
+        mm_corruption("collector: the second marker reached objects that are not marked");
+    }
+    arch_flags flags = gc_lock();
+    for (enum gc_kind kind = 0; kind < GC_KINDS; kind++) {
+        gc_alloc_flush(kind);
+    }
+    gc_sweep_start();
+    gc_pace_marked(gc_mark_bytes());
+    gc.black = false;
+    gc.phase = GC_SWEEP;
+    gc.stats.cycles++;
+    gc_unlock(flags);
+    gc_resume();
+    return GC_SPAN_COST;
+}
+
+static void trace(void)
+{
+    if (gc.config.trace) {
+        mm_log("gc %z: %z -> %z bytes, goal %z, %z words scanned, %z spans swept, longest step %z",
+               (size_t)gc.stats.cycles, gc.stats.heap_before, gc.stats.heap_after, gc.stats.goal,
+               (size_t)gc.stats.words_scanned - words_before, (size_t)gc.stats.spans_swept - swept_before,
+               gc.stats.longest_step);
+    }
+    words_before = (size_t)gc.stats.words_scanned;
+    swept_before = (size_t)gc.stats.spans_swept;
+}
+
+/* Everything is swept.  Under no lock; only who entered comes here. */
+static void finish(void)
+{
+    set_phase(GC_IDLE);
+    trace();
+}
+
+/* From the queue, or on to `next` if it is empty. */
+static size_t mark_or(size_t budget, enum gc_phase next)
+{
+    size_t done = gc_mark_some(budget);
+    if (done == 0) {
+        arch_flags flags = gc_lock();
+        if (gc_work_empty()) {
+            gc.phase = (uint8_t)next;
+        }
+        gc_unlock(flags);
+    }
+    return done;
+}
+
+/* A piece of the cycle; what it cost, 0 if only the phase changed.  The one place that goes on. */
+static size_t advance(size_t budget)
+{
+    size_t done = 0;
+    switch ((enum gc_phase)gc.phase) {
+    case GC_IDLE:
+        return begin();
+    case GC_ROOTS:
+        done = gc_roots_some(budget);
+        if (done == 0) {
+            set_phase(GC_MARK);
+        }
+        gc.stats.words_scanned += done;
+        return done;
+    case GC_MARK:
+        done = mark_or(budget, GC_WEAK);
+        gc.stats.words_scanned += done;
+        return done;
+    case GC_WEAK:
+        done = gc_special_clear_weak(budget);
+        if (done == 0) {
+            set_phase(GC_FINALIZERS);
+        }
+        return done;
+    case GC_FINALIZERS:
+        done = gc_special_find_due(budget);
+        if (done == 0) {
+            set_phase(GC_REVIVE);
+        }
+        return done;
+    case GC_REVIVE:
+        done = gc_special_mark_due();
+        if (done == 0) {
+            done = gc_mark_some(budget);
+            gc.stats.words_scanned += done;
+        }
+        return done != 0 ? done : end();
+    case GC_SWEEP:
+        if (gc_sweep_one()) {
+            return GC_SPAN_COST;
+        }
+        finish();
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+/* Ends what is under way. */
+static void complete(void)
+{
+    while (gc.phase != GC_IDLE && !mm_dead()) {
+        advance(SIZE_MAX);
+    }
+}
+
+bool gc_cycle_collect(void)
+{
+    if (!gc_enter()) {
+        return false;
+    }
+    complete();
+    gc_stop();
+    do {
+        advance(SIZE_MAX);
+    } while (gc.phase != GC_SWEEP && !mm_dead());
+    gc_resume();
+    complete();
+    gc_leave();
+    return true;
+}
+
+/* May the collector be at work here?  If not it is said. */
+static bool allowed(const char *caller)
+{
+    if (!gc.started || mm_dead()) {
+        return false;
+    }
+    if (mm_context() != SH_THREAD) {
+        mm_misuse("%s: from a handler, or from inside a hook", caller);
+        return false;
+    }
+    return true;
+}
+
+void sh_gc_collect(void)
+{
+    if (allowed("sh_gc_collect") && !gc_cycle_collect()) {
+        mm_misuse("sh_gc_collect: a collection is at work below this call, or interrupts are off");
+    }
+}
+
+bool sh_gc_step(size_t work)
+{
+    if (!allowed("sh_gc_step") || !gc_enter()) {
+        return false;
+    }
+    size_t done = 0;
+    bool ended = false;
+    do {
+        bool idle = gc.phase == GC_IDLE;
+        done += advance(work - done);
+        if (idle) {
+            break; /* the stacks are a step of their own */
+        }
+        ended = gc.phase == GC_IDLE;
+    } while (!ended && done < work && !mm_dead());
+    gc.stats.longest_step = done > gc.stats.longest_step ? done : gc.stats.longest_step;
+    gc_leave();
+    return ended;
+}
+
+bool sh_gc_sweep_step(size_t spans)
+{
+    if (!allowed("sh_gc_sweep_step")) {
+        return false;
+    }
+    while (spans-- > 0 && gc_sweep_one()) {
+    }
+    if (gc.phase == GC_SWEEP && gc.unswept == 0 && gc_enter()) {
+        if (gc.phase == GC_SWEEP && gc.unswept == 0) {
+            finish();
+        }
+        gc_leave();
+    }
+    return gc.phase == GC_SWEEP;
+}
+
+/* Until a span came back: those first of which nothing is kept. */
+static bool reclaim(void)
+{
+    size_t before = gc.span_count;
+    while (gc.span_count >= before && gc_sweep_one()) {
+    }
+    return gc.span_count < before;
+}
+
+/* Large objects are counted where they are taken out of use. */
+static uint64_t frees(void)
+{
+    return gc.stats.objects_freed - gc.large_freed;
+}
+
+static int verify(void)
+{
+    return gc_alloc_verify() + gc_roots_verify() + gc_special_verify();
+}
+
+static void forget(void)
+{
+    gc_alloc_reset();
+    gc_pace_reset();
+    gc_roots_reset();
+    gc_special_reset();
+    gc_span_reset();
+    gc_sweep_reset();
+    gc_work_reset();
+    gc_mark_start();
+    mm_lock_reset(&gc_work_lock);
+    entered = false;
+    stops = 0;
+    swept_before = words_before = 0;
+    gc = (struct gc_state){ .started = false };
+}
+
+static const struct mm_collector collector = {
+    .reclaim = reclaim,
+    .free = gc_free,
+    .resize = gc_resize,
+    .frees = frees,
+    .verify_span = gc_span_verify,
+    .verify = verify,
+    .shutdown = forget,
+};
+
+static bool lists_make(void)
+{
+    gc.classes = mm_linear_alloc(GC_KINDS * sizeof *gc.classes, 8, true);
+    for (unsigned i = 0; gc.classes != NULL && i < GC_KINDS * GC_CLASSES * GC_LISTS; i++) {
+        gc_list_init(&gc.classes[0][0].list[0] + i);
+    }
+    gc_list_init(&gc.dead);
+    return gc.classes != NULL;
+}
+
+int sh_gc_init(const struct sh_gc_config *given)
+{
+    struct sh_gc_config config;
+    memset(&config, 0, sizeof config);
+    if (!mm_mode.started || mm_dead() || gc.started) {
+        return SH_E_STATE;
+    }
+    if (given != NULL) {
+        if (given->size < sizeof given->size || given->size > sizeof config) {
+            return SH_E_INVALID;
+        }
+        memcpy(&config, given, given->size);
+    }
+    if (mm_cpus > 1 && (mm_hooks.stop_world == NULL || mm_hooks.scan_stacks == NULL)) {
+        return SH_E_HOOK;
+    }
+    if ((mm_hooks.stop_world == NULL) != (mm_hooks.resume_world == NULL)) {
+        return SH_E_HOOK;
+    }
+    forget();
+    if (!lists_make() || !gc_alloc_start(mm_cpus)) {
+        return SH_E_NOMEM;
+    }
+    gc.config = config;
+    gc.stats.goal = config.min_heap != 0 ? config.min_heap : (size_t)256 << 10;
+    mm_collector = &collector;
+    __atomic_store_n(&gc.started, true, __ATOMIC_RELEASE);
+    return SH_OK;
+}
+
+void sh_gc_stopped(void)
+{
+    /* With one CPU nobody is stopped but by not running. */
+}
+
+void sh_gc_stats(struct sh_gc_stats *out)
+{
+    arch_flags flags = gc_lock();
+    *out = gc.stats;
+    gc_unlock(flags);
+}

@@ -1,0 +1,23 @@
+/*
+ * Cycles: the collector's phases, one after the other (see cycle.c).
+ */
+#ifndef GC_CYCLE_H
+#define GC_CYCLE_H
+
+#include "gc/state.h"
+
+/* A whole collection; false = not now: one is at work below this call, or interrupts are off. */
+bool gc_cycle_collect(void);
+
+/* The second marker (checkmark.c) found so many reached objects that are not marked; told one by one. */
+size_t gc_checkmark(void);
+
+/* Stops the other threads, lets them go on; nested calls count. */
+void gc_stop(void);
+void gc_resume(void);
+
+/* The only one at work in the collector from here on, or not; waits for another thread. */
+bool gc_enter(void);
+void gc_leave(void);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * Marking: from words to objects, and what is in them.
+ *
+ * All of this is under the work lock, in bursts of about GC_BURST words.
+ */
+#ifndef GC_MARK_H
+#define GC_MARK_H
+
+#include "gc/state.h"
+
+/* Words between two openings of the work lock, and so with interrupts masked. */
+#define GC_BURST 128
+/* Objects of more words than this are looked into in pieces. */
+#define GC_PIECE 64
+/* What a span or a record costs, in words. */
+#define GC_SPAN_COST 16
+
+/* A word that may point into an object: marks that, if it is collected and was not. */
+void gc_mark_word(uintptr_t word);
+/* All objects of an uncollectable span. */
+void gc_mark_all(struct gc_span *gs);
+/* An object that was just allocated while marking goes on: kept, and nothing to look at. */
+void gc_mark_born(struct gc_span *gs, uint32_t index);
+bool gc_is_marked(const struct gc_span *gs, uint32_t index);
+/* Is an allocated object not waiting to be swept away? */
+bool gc_is_kept(const struct gc_span *gs, uint32_t index);
+
+/* Looks at the words of [low, high), at most `budget` of them; where it stopped.  No object memory. */
+const uintptr_t *gc_mark_range(const uintptr_t *low, const uintptr_t *high, size_t budget);
+
+/* Works off the queue, at most about `budget` words; how many.  0 = nothing is left. */
+size_t gc_mark_some(size_t budget);
+
+/* Bytes of objects that were marked since gc_mark_start. */
+size_t gc_mark_bytes(void);
+void gc_mark_start(void);
+
+#endif

@@ -1,0 +1,247 @@
+/*
+ * Roots (see roots.h).  The ranges are a list under the roots lock; a cycle looks at each of them once,
+ * in pieces, and remembers in the range how far it is.
+ *
+ * A range that comes while a cycle marks is looked at at once: what it refers to may be reached by nothing
+ * else.  One that goes and was not looked at yet likewise: the thread that takes it away may have read it.
+ */
+#include "gc/roots.h"
+
+#include "gc/mark.h"
+#include "gc/finalize.h"
+#include "mm/linear.h"
+#include "mm/misuse.h"
+#include "mm/report.h"
+
+struct range {
+    struct range *next;
+    const uintptr_t *low, *high; /* whole words */
+    const uintptr_t *at;         /* looked at to here */
+    const void *start;           /* as it was given */
+    size_t size;
+};
+
+static struct mm_fixed records = { .size = sizeof(struct range) };
+static struct mm_lock lock = MM_LOCK_INIT(MM_RANK_GC_ROOTS);
+static struct range *ranges;
+static struct range *left; /* the first that may not be done */
+
+void gc_roots_start(void)
+{
+    arch_flags flags = mm_lock(&lock);
+    for (struct range *range = ranges; range != NULL; range = range->next) {
+        range->at = range->low;
+    }
+    left = ranges;
+    mm_unlock(&lock, flags);
+}
+
+/* Looks at [low, high) in bursts. */
+static size_t mark_all(const uintptr_t *low, const uintptr_t *high)
+{
+    size_t words = low < high ? (size_t)(high - low) : 0;
+    while (low < high) {
+        arch_flags flags = gc_lock();
+        low = gc_mark_range(low, high, GC_BURST);
+        gc_unlock(flags);
+    }
+    return words;
+}
+
+static const uintptr_t *word_up(const void *address)
+{
+    return (const uintptr_t *)mm_align_up((uintptr_t)address, sizeof(uintptr_t));
+}
+
+static const uintptr_t *word_down(const void *address)
+{
+    return (const uintptr_t *)mm_align_down((uintptr_t)address, sizeof(uintptr_t));
+}
+
+struct stacks {
+    uintptr_t here; /* the collector's own stack pointer */
+    void (*each)(const void *low, const void *high, void *arg);
+    void *arg;
+};
+
+static void clip(const void *low, const void *high, void *arg)
+{
+    const struct stacks *stacks = arg;
+    uintptr_t here = stacks->here;
+    if (here - (uintptr_t)low < (uintptr_t)high - (uintptr_t)low) {
+        low = (const void *)here;
+    }
+    stacks->each(low, high, stacks->arg);
+}
+
+static void each_stack(uintptr_t here, void *arg)
+{
+    struct stacks *stacks = arg;
+    stacks->here = here;
+    mm_hooks.scan_stacks(clip, stacks);
+}
+
+static void mark_stack(const void *low, const void *high, void *arg)
+{
+    *(size_t *)arg += mark_all(word_up(low), word_down(high));
+}
+
+size_t gc_roots_stacks(void)
+{
+    size_t words = 0;
+    struct stacks stacks = { 0, mark_stack, &words };
+    if (mm_hooks.scan_stacks != NULL) {
+        arch_spill(each_stack, &stacks);
+    }
+    return words;
+}
+
+void gc_roots_each(void (*each)(const void *low, const void *high, void *arg), void *arg)
+{
+    struct stacks stacks = { 0, each, arg };
+    for (const struct range *range = ranges; range != NULL; range = range->next) {
+        each(range->low, range->high, arg);
+    }
+    if (mm_hooks.scan_stacks != NULL) {
+        arch_spill(each_stack, &stacks);
+    }
+}
+
+/* Some of the ranges. */
+static size_t ranges_some(size_t budget)
+{
+    size_t done = 0;
+    arch_flags flags = mm_lock(&lock);
+    while (left != NULL && done < budget) {
+        const uintptr_t *from = left->at;
+        arch_flags inner = gc_lock();
+        left->at = gc_mark_range(from, left->high, budget - done);
+        gc_unlock(inner);
+        done += (size_t)(left->at - from);
+        if (left->at == left->high) {
+            done += GC_SPAN_COST;
+            left = left->next;
+        }
+    }
+    mm_unlock(&lock, flags);
+    return done;
+}
+
+/* The next uncollectable span that was not looked at; they are touched by that. */
+static size_t uncollectable_some(void)
+{
+    static unsigned class;
+    size_t done = 0;
+    arch_flags flags = gc_lock();
+    for (unsigned looked = 0; looked < GC_CLASSES && done == 0; looked++) {
+        struct gc_link *lists = gc.classes[GC_UNCOLLECTABLE][class].list;
+        for (unsigned full = GC_PARTIAL; full <= GC_FULL && done == 0; full++) {
+            if (!gc_list_empty(&lists[full])) {
+                struct gc_span *gs = gc_span_of_link(lists[full].next);
+                gc_span_touch(gs);
+                gc_mark_all(gs);
+                done = GC_SPAN_COST;
+            }
+        }
+        if (done == 0) {
+            class = class + 1 == GC_CLASSES ? 0 : class + 1;
+        }
+    }
+    gc_unlock(flags);
+    return done;
+}
+
+size_t gc_roots_some(size_t budget)
+{
+    size_t done = 0, some = 1;
+    while (done < budget && some != 0) {
+        size_t most = budget - done < GC_BURST ? budget - done : GC_BURST;
+        some = ranges_some(most);
+        if (some == 0) {
+            some = uncollectable_some();
+        }
+        if (some == 0) {
+            some = gc_special_mark_due();
+        }
+        done += some;
+    }
+    return done;
+}
+
+int sh_gc_add_root(const void *start, size_t size)
+{
+    uintptr_t base = (uintptr_t)start;
+    if (!gc.started || mm_dead()) {
+        return SH_E_STATE;
+    }
+    if (start == NULL || size == 0 || base + size <= base) {
+        return SH_E_INVALID;
+    }
+    struct range *range = mm_fixed_obtain(&records, true);
+    if (range == NULL) {
+        return SH_E_NOMEM;
+    }
+    *range = (struct range){ NULL, word_up(start), word_down((const char *)start + size), NULL, start, size };
+    if (range->high < range->low) {
+        range->high = range->low;
+    }
+    range->at = range->high;
+    arch_flags flags = mm_lock(&lock);
+    for (const struct range *other = ranges; other != NULL; other = other->next) {
+        if (mm_ranges_meet(base, size, (uintptr_t)other->start, other->size)) {
+            mm_unlock(&lock, flags);
+            mm_fixed_recycle(&records, range);
+            return SH_E_OVERLAP;
+        }
+    }
+    range->next = ranges;
+    ranges = range;
+    mm_unlock(&lock, flags);
+    if (gc.black) {
+        mark_all(range->low, range->high);
+    }
+    return SH_OK;
+}
+
+void sh_gc_remove_root(const void *start)
+{
+    if (!gc.started || mm_dead()) {
+        return;
+    }
+    arch_flags flags = mm_lock(&lock);
+    struct range **link = &ranges;
+    while (*link != NULL && (*link)->start != start) {
+        link = &(*link)->next;
+    }
+    struct range *range = *link;
+    if (range != NULL) {
+        *link = range->next;
+        left = left == range ? range->next : left;
+    }
+    mm_unlock(&lock, flags);
+    if (range == NULL) {
+        mm_misuse("sh_gc_remove_root(%x): no root range begins there", (uintptr_t)start);
+        return;
+    }
+    if (gc.black) {
+        mark_all(range->at, range->high);
+    }
+    mm_fixed_recycle(&records, range);
+}
+
+int gc_roots_verify(void)
+{
+    for (const struct range *range = ranges; range != NULL; range = range->next) {
+        if (!mm_linear_contains(range, sizeof *range) || range->at < range->low || range->at > range->high) {
+            return mm_fault_found("root range", (uintptr_t)range);
+        }
+    }
+    return 0;
+}
+
+void gc_roots_reset(void)
+{
+    records.first = NULL;
+    ranges = left = NULL;
+    mm_lock_reset(&lock);
+}

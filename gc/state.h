@@ -1,0 +1,55 @@
+/*
+ * What the collector's files share: the phase and the work lock.
+ */
+#ifndef GC_STATE_H
+#define GC_STATE_H
+
+#include "gc/span.h"
+#include "mm/lock.h"
+
+/* In the order in which a cycle goes through them.  cycle.c alone changes the phase. */
+enum gc_phase {
+    GC_IDLE,       /* all is swept */
+    GC_ROOTS,      /* stacks are done; ranges, uncollectable objects, finalizers that are due */
+    GC_MARK,       /* from the work queue */
+    GC_WEAK,       /* what is not marked now is reached by finalizers at most */
+    GC_FINALIZERS, /* those of objects that are not marked become due */
+    GC_REVIVE,     /* what they reach is marked */
+    GC_SWEEP
+};
+
+struct gc_state {
+    bool started;
+    uint8_t phase;         /* enum gc_phase */
+    bool black;            /* a cycle is marking: objects are born marked and scanned */
+    uint32_t generation;   /* of swept spans */
+    uintptr_t lowest;      /* of all pages that were ever of a collected span ... */
+    size_t extent;         /* ... how far they reach */
+    size_t span_count;     /* collected spans */
+    size_t unswept;        /* of those, to be swept */
+    uint64_t large_freed;  /* of stats.objects_freed */
+    struct gc_link dead;   /* to be swept: no object of these is marked */
+    struct gc_class (*classes)[GC_CLASSES]; /* [GC_KINDS] */
+    struct sh_gc_config config;
+    struct sh_gc_stats stats;
+};
+
+extern struct gc_state gc;
+extern struct mm_lock gc_work_lock;
+
+static inline arch_flags gc_lock(void)
+{
+    return mm_lock(&gc_work_lock);
+}
+
+static inline void gc_unlock(arch_flags flags)
+{
+    mm_unlock(&gc_work_lock, flags);
+}
+
+static inline bool gc_unswept(const struct gc_span *gs)
+{
+    return gs->generation == gc.generation - 2;
+}
+
+#endif
