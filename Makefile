@@ -421,6 +421,10 @@ install: libraries
 	install -d $(DESTDIR)$(PREFIX)/include/spanheap/arch $(DESTDIR)$(PREFIX)/include/spanheap/mm
 	install -m 644 arch/arch.h $(DESTDIR)$(PREFIX)/include/spanheap/arch
 	install -m 644 mm/mm.h $(DESTDIR)$(PREFIX)/include/spanheap/mm
+ifneq ($(GC_SOURCES),)
+	install -d $(DESTDIR)$(PREFIX)/include/spanheap/gc
+	install -m 644 gc/gc.h $(DESTDIR)$(PREFIX)/include/spanheap/gc
+endif
 	for l in $(LIBRARIES); do install -d $(DESTDIR)$(PREFIX)/lib/spanheap/$$l && \
 	    install -m 644 build/$$l/libspanheap.a $(DESTDIR)$(PREFIX)/lib/spanheap/$$l || exit 1; done
 

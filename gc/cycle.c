@@ -335,7 +335,7 @@ static void forget(void)
     entered = false;
     stops = 0;
     swept_before = words_before = 0;
-    gc = (struct gc_state){ .started = false };
+    gc = (struct gc_state){ .lowest = UINTPTR_MAX };
 }
 
 static const struct mm_collector collector = {

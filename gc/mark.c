@@ -31,7 +31,7 @@ static struct {
 
 static size_t marked_bytes;
 
-/* The first pending object of a span. */
+/* The first pending object of a span, in a word of its bits. */
 static MM_NOINLINE void first_marked(struct gc_span *gs, uint32_t word)
 {
     if (!gs->touched) {
@@ -41,14 +41,22 @@ static MM_NOINLINE void first_marked(struct gc_span *gs, uint32_t word)
     if (gs->kind != GC_NOSCAN) {
         gc_work_push(gs);
     } else {
-        gs->pending = 0;
+        gs->countdown = 1;
         marked_bytes += gs->size;
     }
 }
 
+/* As that, of the object that an address is in. */
+static MM_NOINLINE void first_marked_at(struct gc_span *gs, uintptr_t address)
+{
+    uint32_t index;
+    arch_multiply((uint32_t)(address - gs->base), gs->magic, &index);
+    first_marked(gs, index / MM_WORD_BITS);
+}
+
 static inline __attribute__((always_inline)) void visit(uintptr_t word)
 {
-    if (word - gc.lowest >= gc.extent) {
+    if (word < gc.lowest || word > gc.highest) {
         return;
     }
     const struct mm_span *span = mm_span_of(word);
@@ -56,15 +64,16 @@ static inline __attribute__((always_inline)) void visit(uintptr_t word)
     if (gs == NULL) {
         return;
     }
-    uint32_t index = (uint32_t)((uint64_t)(uint32_t)(word - gs->base) * gs->magic >> 32);
-    uint32_t at = index / MM_WORD_BITS;
-    uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
-    if (index >= gs->slots || ((gs->marked[at] | span->free[at]) & bit) != 0) {
+    uint32_t index;
+    arch_multiply((uint32_t)(word - gs->base), gs->magic, &index);
+    uintptr_t bit = arch_bit(index);
+    index /= MM_WORD_BITS;
+    if ((gs->marked[index] & bit) != 0 || (span->free[index] & bit) != 0) {
         return;
     }
-    gs->marked[at] |= bit;
-    if (MM_UNLIKELY(gs->pending++ == 0)) {
-        first_marked(gs, at);
+    gs->marked[index] |= bit;
+    if (MM_UNLIKELY(arch_count_down(&gs->countdown))) {
+        first_marked_at(gs, word);
     }
 }
 
@@ -89,10 +98,10 @@ void gc_mark_all(struct gc_span *gs)
         uintptr_t fresh = ~gs->span->free[i] & ~gs->marked[i] & gc_slot_mask(gs, i);
         uint32_t count = arch_popcount(fresh);
         gs->marked[i] |= fresh;
-        if (count != 0 && gs->pending == 0) {
+        if (count != 0 && gs->countdown == 1) {
             first_marked(gs, i);
         }
-        gs->pending += count;
+        gs->countdown -= count;
     }
 }
 
@@ -105,7 +114,7 @@ void gc_mark_born(struct gc_span *gs, uint32_t index)
     marked_bytes += gs->size;
 }
 
-static void visit_words(const uintptr_t *at, const uintptr_t *end)
+static inline __attribute__((always_inline)) void visit_words(const uintptr_t *at, const uintptr_t *end)
 {
     for (; at != end; at++) {
         visit(*at);
@@ -131,7 +140,7 @@ static uintptr_t bits_at(const uintptr_t *map, size_t first, size_t count)
     return count == MM_WORD_BITS ? bits : bits & (((uintptr_t)1 << count) - 1);
 }
 
-static inline void visit_masked(const uintptr_t *at, uintptr_t mask)
+static inline __attribute__((always_inline)) void visit_masked(const uintptr_t *at, uintptr_t mask)
 {
     for (; mask != 0; mask &= mask - 1) {
         visit(at[arch_ctz(mask)]);
@@ -180,10 +189,17 @@ static size_t piece_some(size_t budget)
     return done;
 }
 
+/* Are all words of a type pointers?  Of types of few words. */
+static bool is_dense(const struct sh_gc_type *type)
+{
+    size_t words = type->size / sizeof(uintptr_t);
+    return words <= MM_WORD_BITS && ~type->pointers[0] << (MM_WORD_BITS - words) == 0;
+}
+
 static void piece_begin(struct gc_span *gs, uintptr_t object)
 {
     piece.gs = gs;
-    piece.type = gs->type;
+    piece.type = gs->type == NULL || is_dense(gs->type) ? NULL : gs->type;
     piece.at = (const uintptr_t *)object;
     piece.end = piece.at + gs->size / sizeof(uintptr_t);
     piece.type_word = 0;
@@ -197,6 +213,7 @@ static struct {
 
 /* How the small objects of a span are looked into. */
 enum look {
+    LOOK_PAIR,   /* both words: list cells and leaves of trees */
     LOOK_WORDS,  /* all words */
     LOOK_MASK,   /* where the mask is, the same for all */
     LOOK_BITMAP, /* where the span's bitmap says */
@@ -209,27 +226,30 @@ static enum look look_for(const struct gc_span *gs)
     if (mm_mode.demand || words > (gs->pointers != NULL ? MM_WORD_BITS : GC_PIECE)) {
         return LOOK_APART;
     }
-    return gs->pointers == NULL ? LOOK_WORDS : gs->uniform ? LOOK_MASK : LOOK_BITMAP;
+    bool all = gs->pointers == NULL || (gs->uniform && gs->mask == (~(uintptr_t)0 >> (MM_WORD_BITS - words)));
+    return all ? (words == 2 ? LOOK_PAIR : LOOK_WORDS) : gs->uniform ? LOOK_MASK : LOOK_BITMAP;
 }
 
-/* Objects of the current span.  Stops at the first object boundary at or behind the budget. */
+/* Objects of the current span, as many as the budget lets begin; how many words. */
 static inline __attribute__((always_inline)) size_t visit_span_as(enum look look, size_t budget)
 {
     struct gc_span *gs = current.gs;
     uintptr_t *marked = gs->marked, *scanned = gc_scanned(gs), mask = gs->mask;
-    size_t size = gs->size, words = size / sizeof(uintptr_t), done = 0;
-    for (; current.word < current.end; current.word++) {
-        uint32_t at = current.word;
+    size_t size = gs->size, words = size / sizeof(uintptr_t);
+    intptr_t left = (intptr_t)budget;
+    for (uint32_t at = current.word; at < current.end; at++) {
         uintptr_t todo, base = gs->base + at * MM_WORD_BITS * size;
         while ((todo = marked[at] & ~scanned[at]) != 0) {
             scanned[at] |= todo;
             do {
                 const uintptr_t *object = (const uintptr_t *)(base + arch_ctz(todo) * size);
                 todo &= todo - 1;
+                left -= (intptr_t)words;
                 if (look == LOOK_APART) {
                     piece_begin(gs, (uintptr_t)object);
-                    scanned[at] &= ~todo;
-                    return done;
+                } else if (look == LOOK_PAIR) {
+                    visit(object[0]);
+                    visit(object[1]);
                 } else if (look == LOOK_WORDS) {
                     visit_words(object, object + words);
                 } else if (look == LOOK_MASK) {
@@ -238,21 +258,23 @@ static inline __attribute__((always_inline)) size_t visit_span_as(enum look look
                     size_t first = (size_t)(object - (const uintptr_t *)gs->base);
                     visit_masked(object, bits_at(gs->pointers, first, words));
                 }
-                done += words;
-                if (done >= budget) {
+                if (look == LOOK_APART || left <= 0) {
                     scanned[at] &= ~todo;
-                    return done;
+                    current.word = at;
+                    return look == LOOK_APART ? 0 : budget - (size_t)left;
                 }
             } while (todo != 0);
         }
     }
     current.gs = NULL;
-    return done;
+    return budget - (size_t)left;
 }
 
 static size_t visit_span(size_t budget)
 {
     switch (look_for(current.gs)) {
+    case LOOK_PAIR:
+        return visit_span_as(LOOK_PAIR, budget);
     case LOOK_WORDS:
         return visit_span_as(LOOK_WORDS, budget);
     case LOOK_MASK:
@@ -272,9 +294,9 @@ static bool next_span(void)
     if (gs == NULL) {
         return false;
     }
-    bool single = gs->pending == 1;
-    marked_bytes += gs->pending * gs->size;
-    gs->pending = 0;
+    bool single = gc_pending(gs) == 1;
+    marked_bytes += gc_pending(gs) * gs->size;
+    gs->countdown = 1;
     current.gs = gs;
     current.word = single ? gs->hint : 0;
     current.end = single ? gs->hint + 1 : gs->words;

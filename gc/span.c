@@ -17,7 +17,7 @@
 #include "mm/memory.h"
 #include "mm/report.h"
 
-#define DESCRIPTOR(words) (sizeof(struct gc_span) + 3 * (words) * sizeof(uintptr_t))
+#define DESCRIPTOR(words) (sizeof(struct gc_span) + (3u * (words) + 1u) * sizeof(uintptr_t))
 
 /* By the number of words: a large object's, and two sizes for slots. */
 static struct mm_fixed one = { .size = DESCRIPTOR(1) };
@@ -77,6 +77,16 @@ static enum sh_kind public_kind(enum gc_kind kind)
     return kind == GC_NOSCAN ? SH_NOSCAN : kind == GC_UNCOLLECTABLE ? SH_UNCOLLECTABLE : SH_SCAN;
 }
 
+void gc_span_clear_marks(struct gc_span *gs)
+{
+    uint32_t words = gs->words;
+    uintptr_t beyond = ~gc_slot_mask(gs, words - 1);
+    for (uint32_t i = 0; i < words; i++) {
+        gs->marked[i] = gs->marked[words + 1 + i] = 0;
+    }
+    gs->marked[words - 1] = gs->marked[2 * words] = beyond;
+}
+
 /* A descriptor for so many slots, all its bits 0. */
 static struct gc_span *obtain(enum gc_kind kind, unsigned class, uint32_t slots)
 {
@@ -90,6 +100,9 @@ static struct gc_span *obtain(enum gc_kind kind, unsigned class, uint32_t slots)
         gs->slots = (uint16_t)slots;
         gs->words = (uint16_t)words;
         gs->owned = true;
+        gs->countdown = 1;
+        gs->marked[words] = ~(uintptr_t)0;
+        gc_span_clear_marks(gs);
     }
     return gs;
 }
@@ -107,11 +120,8 @@ static void publish(struct gc_span *gs, struct mm_span *span)
 {
     uintptr_t last = span->base + mm_span_bytes(span) - 1;
     arch_flags flags = gc_lock();
-    uintptr_t highest = gc.extent == 0 ? last : gc.lowest + (gc.extent - 1);
-    uintptr_t lowest = gc.extent == 0 || span->base < gc.lowest ? span->base : gc.lowest;
-    highest = highest > last ? highest : last;
-    gc.lowest = lowest;
-    gc.extent = highest - lowest + 1;
+    gc.lowest = span->base < gc.lowest ? span->base : gc.lowest;
+    gc.highest = last > gc.highest ? last : gc.highest;
     gs->span = span;
     gs->generation = gc.generation;
     gc.span_count++;
@@ -186,15 +196,20 @@ void gc_span_release(struct gc_span *gs)
     }
 }
 
+void gc_span_list_as(struct gc_span *gs, bool full)
+{
+    gs->full = full;
+    gs->owned = false;
+    gc_list_push(&gc.classes[gs->kind][gs->class].list[full + GC_TOUCHED * gs->touched], &gs->link);
+}
+
 void gc_span_list(struct gc_span *gs)
 {
     uintptr_t free = 0;
     for (uint32_t i = 0; i < gs->words; i++) {
         free |= gs->span->free[i];
     }
-    gs->full = free == 0;
-    gs->owned = false;
-    gc_list_push(&gc.classes[gs->kind][gs->class].list[gs->full + GC_TOUCHED * gs->touched], &gs->link);
+    gc_span_list_as(gs, free == 0);
 }
 
 void gc_span_touch(struct gc_span *gs)
@@ -212,8 +227,8 @@ static bool bits_fit(struct gc_span *gs)
         uintptr_t free = gs->span->free[i], beyond = ~gc_slot_mask(gs, i);
         uintptr_t marked = gs->marked[i], scanned = gc_scanned(gs)[i], freed = gc_freed(gs)[i];
         bool idle = gc.phase == GC_IDLE || (gc.phase == GC_SWEEP && !gc_unswept(gs));
-        if (((marked | scanned | freed) & beyond) != 0 || (scanned & ~marked) != 0 || (marked & free) != 0 ||
-            (freed & free) != 0 || (idle && (marked | freed) != 0)) {
+        if ((marked & scanned & beyond) != beyond || (scanned & ~marked) != 0 || (marked & free) != 0 ||
+            (freed & (free | beyond)) != 0 || (idle && ((marked & ~beyond) | freed) != 0)) {
             return false;
         }
     }
@@ -238,6 +253,9 @@ int gc_span_verify(const struct mm_span *span)
     }
     if (!bits_fit(gs)) {
         return mm_fault_found("marks of a collected span", span->base);
+    }
+    if (gs->marked[gs->words] != ~(uintptr_t)0) {
+        return mm_fault_found("guard word of a collected span", span->base);
     }
     return gs->owned || mm_linear_contains(gs->link.next, sizeof gs->link) || gs->link.next == &gc.dead
                ? 0

@@ -7,7 +7,9 @@
  *     scanned   kept, and looked into
  *     freed     sh_free was called meanwhile: goes at the sweep
  *
- * All three are 0 outside a cycle.  An object is allocated when its free bit is 0.
+ * All three are 0 outside a cycle.  An object is allocated when its free bit is 0.  Bits past the last
+ * slot are 1 in `marked` and `scanned`, and so is a whole word behind `marked`: a pointer behind the last
+ * slot finds its bit set, and nothing is done.
  *
  * Generations.  gc.generation grows by 2 when a cycle has marked.  A span is
  *
@@ -51,7 +53,7 @@ struct gc_span {
     struct gc_span *queue;   /* the next one in the work queue */
     struct mm_span *span;
     uint32_t generation;
-    uint32_t pending;        /* objects marked since it left the work queue */
+    uint32_t countdown;      /* 1 − objects marked since it left the work queue: see gc_pending */
     uint32_t hint;           /* the word of the first of them */
     bool touched;            /* an object was marked in this cycle */
     bool owned;              /* in an entry */
@@ -69,17 +71,23 @@ struct gc_span {
     bool uniform;
     const struct sh_gc_type *type; /* large; NULL = look everywhere */
     struct gc_special *specials;   /* finalizers and weak references: special.c */
-    uintptr_t marked[];      /* words of it; then scanned; then freed */
+    uintptr_t marked[];      /* words of it and one more; then scanned; then freed */
 };
+
+/* Marked since it left the work queue.  Kept so that the first is what makes a countdown 0. */
+static inline size_t gc_pending(const struct gc_span *gs)
+{
+    return (uint32_t)(1 - gs->countdown);
+}
 
 static inline uintptr_t *gc_scanned(struct gc_span *gs)
 {
-    return gs->marked + gs->words;
+    return gs->marked + gs->words + 1;
 }
 
 static inline uintptr_t *gc_freed(struct gc_span *gs)
 {
-    return gs->marked + 2 * gs->words;
+    return gs->marked + 2 * gs->words + 1;
 }
 
 /* The bits of word `word` that stand for slots. */
@@ -88,6 +96,9 @@ static inline uintptr_t gc_slot_mask(const struct gc_span *gs, uint32_t word)
     uint32_t rest = gs->slots % MM_WORD_BITS;
     return rest != 0 && word + 1 == gs->words ? ((uintptr_t)1 << rest) - 1 : ~(uintptr_t)0;
 }
+
+/* No object of the span is marked, none scanned. */
+void gc_span_clear_marks(struct gc_span *gs);
 
 static inline struct gc_span *gc_span_of_link(struct gc_link *link)
 {
@@ -133,6 +144,7 @@ void gc_span_release(struct gc_span *gs);
 
 /* Puts a swept span on the list that fits its bits. */
 void gc_span_list(struct gc_span *gs);
+void gc_span_list_as(struct gc_span *gs, bool full);
 /* The first object of the cycle is marked in a span. */
 void gc_span_touch(struct gc_span *gs);
 

@@ -23,8 +23,7 @@ struct gc_state {
     uint8_t phase;         /* enum gc_phase */
     bool black;            /* a cycle is marking: objects are born marked and scanned */
     uint32_t generation;   /* of swept spans */
-    uintptr_t lowest;      /* of all pages that were ever of a collected span ... */
-    size_t extent;         /* ... how far they reach */
+    uintptr_t lowest, highest; /* first and last byte of all pages that ever were of a collected span */
     size_t span_count;     /* collected spans */
     size_t unswept;        /* of those, to be swept */
     uint64_t large_freed;  /* of stats.objects_freed */

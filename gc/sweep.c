@@ -85,76 +85,80 @@ static MM_NOINLINE void fill_dead(struct gc_span *gs)
     }
 }
 
-/* Turns marks into free bits; *freed = how many objects went; whether one stays. */
-static bool sweep_bits(struct gc_span *gs, size_t *freed)
+/* What the sweep of a span's bits found. */
+struct swept {
+    size_t freed;   /* objects */
+    uintptr_t live; /* not 0: one stays */
+    uintptr_t free; /* not 0: there are free slots */
+};
+
+/* Turns marks into free bits. */
+static inline struct swept sweep_bits(struct gc_span *gs)
 {
-    uintptr_t *free = gs->span->free, *marked = gs->marked, some = 0;
+    uintptr_t *free = gs->span->free, *marked = gs->marked, *scanned = gc_scanned(gs), *by_hand = gc_freed(gs);
     uint32_t words = gs->words;
-    size_t count = 0;
+    uintptr_t last = gc_slot_mask(gs, words - 1);
+    struct swept swept = { 0, 0, 0 };
     for (uint32_t i = 0; i < words; i++) {
-        uintptr_t was = free[i], mask = gc_slot_mask(gs, i), mark = marked[i];
+        uintptr_t was = free[i], mark = marked[i], mask = i + 1 == words ? last : ~(uintptr_t)0;
+        uintptr_t now = (~mark | by_hand[i]) & mask;
         if (MM_UNLIKELY((mark & was) != 0)) {
             zombie(gs, i);
         }
-        uintptr_t now = (~mark | marked[2 * words + i]) & mask;
         if (now != was) {
-            count += arch_popcount(now & ~was);
+            swept.freed += arch_popcount(now & ~was);
             free[i] = now;
         }
-        some |= now ^ mask;
-        marked[i] = marked[words + i] = marked[2 * words + i] = 0;
+        swept.live |= now ^ mask;
+        swept.free |= now;
+        marked[i] = scanned[i] = ~mask;
+        by_hand[i] = 0;
     }
-    *freed = count;
-    return some != 0;
+    return swept;
 }
 
-static void note_release(uintptr_t base, size_t page_count)
+static MM_NOINLINE void release(struct gc_span *gs)
 {
-    if (MM_UNLIKELY(gc_sweep_probe != NULL)) {
+    uintptr_t base = gs->span->base;
+    size_t page_count = gs->span->page_count;
+    gc_span_release(gs);
+    if (gc_sweep_probe != NULL) {
         gc_sweep_probe(base, page_count);
     }
 }
 
-/* Sweeps a span that was claimed; false = it is gone.  It is on no list afterwards. */
-static bool sweep_claimed(struct gc_span *gs)
+enum after {
+    SPAN_GONE,   /* released */
+    SPAN_LISTED,
+    SPAN_TAKEN   /* it has free slots, and is the caller's */
+};
+
+/* Sweeps a span that was claimed.  `wanted`: the caller wants it if it has free slots. */
+static enum after sweep_claimed(struct gc_span *gs, bool wanted)
 {
-    size_t freed;
-    if (mm_mode.guarded || mm_mode.zero) {
+    if (MM_UNLIKELY(mm_mode.guarded || mm_mode.zero)) {
         fill_dead(gs);
     }
     arch_flags flags = gc_lock();
-    bool stays = sweep_bits(gs, &freed);
+    struct swept swept = sweep_bits(gs);
     gs->touched = false;
     gc.unswept--;
     gc.stats.spans_swept++;
-    gc.stats.objects_freed += freed;
-    gc.large_freed += gs->class == GC_LARGE ? freed : 0;
+    if (swept.freed != 0) {
+        gc.stats.objects_freed += swept.freed;
+        gc.large_freed += gs->class == GC_LARGE;
+    }
     __atomic_store_n(&gs->generation, gc.generation, __ATOMIC_RELEASE);
-    gc_unlock(flags);
-    if (stays || mm_dead()) {
-        return true;
+    bool taken = wanted && swept.free != 0 && swept.live != 0;
+    if (swept.live != 0 && !taken) {
+        gc_span_list_as(gs, swept.free == 0);
     }
-    uintptr_t base = gs->span->base;
-    size_t page_count = gs->span->page_count;
-    gc_span_release(gs);
-    note_release(base, page_count);
-    return false;
-}
-
-static void list(struct gc_span *gs)
-{
-    arch_flags flags = gc_lock();
-    gc_span_list(gs);
     gc_unlock(flags);
-}
-
-bool gc_sweep_dead_one(void)
-{
-    struct gc_span *gs = gc.phase == GC_SWEEP && !mm_dead() ? take(&gc.dead) : NULL;
-    if (gs != NULL && sweep_claimed(gs)) {
-        list(gs);
+    if (swept.live == 0) {
+        release(gs);
+        return SPAN_GONE;
     }
-    return gs != NULL;
+    return taken ? SPAN_TAKEN : SPAN_LISTED;
 }
 
 /* A list that is not empty, in turn. */
@@ -178,13 +182,10 @@ bool gc_sweep_one(void)
     if (gc.phase != GC_SWEEP || mm_dead()) {
         return false;
     }
-    if (gc_sweep_dead_one()) {
-        return true;
-    }
-    struct gc_link *from = next_list();
+    struct gc_link *from = gc_list_empty(&gc.dead) ? next_list() : &gc.dead;
     struct gc_span *gs = from == NULL ? NULL : take(from);
-    if (gs != NULL && sweep_claimed(gs)) {
-        list(gs);
+    if (gs != NULL) {
+        sweep_claimed(gs, false);
     }
     return gs != NULL;
 }
@@ -194,15 +195,9 @@ struct gc_span *gc_sweep_for(enum gc_kind kind, unsigned class, unsigned most)
     struct gc_link *from = &gc.classes[kind][class].list[GC_UNSWEPT];
     struct gc_span *gs;
     while (gc.phase == GC_SWEEP && most-- > 0 && (gs = take(from)) != NULL) {
-        if (!sweep_claimed(gs)) {
-            continue;
+        if (sweep_claimed(gs, true) == SPAN_TAKEN) {
+            return gs;
         }
-        for (uint32_t i = 0; i < gs->words; i++) {
-            if (gs->span->free[i] != 0) {
-                return gs;
-            }
-        }
-        list(gs);
     }
     return NULL;
 }
@@ -215,20 +210,7 @@ bool gc_sweep_ensure(struct gc_span *gs)
         gc_list_remove(&gs->link);
     }
     gc_unlock(flags);
-    if (!mine) {
-        return true;
-    }
-    if (!sweep_claimed(gs)) {
-        return false;
-    }
-    list(gs);
-    return true;
-}
-
-void gc_sweep_all(void)
-{
-    while (gc_sweep_one()) {
-    }
+    return !mine || sweep_claimed(gs, false) != SPAN_GONE;
 }
 
 void gc_sweep_reset(void)

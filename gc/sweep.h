@@ -9,18 +9,13 @@
 /* Marking ended: every span is to be swept.  The world stands, no span is in an entry.  Under the lock. */
 void gc_sweep_start(void);
 
-/* Sweeps one span of those left; false = there was none.  No lock. */
+/* Sweeps one span of those left, those first of which nothing is kept; false = there was none.  No lock. */
 bool gc_sweep_one(void);
-/* Likewise, and one of whose objects none is kept: its pages come back. */
-bool gc_sweep_dead_one(void);
-/* Sweeps spans of the kind and class, at most `most`, until one has free slots; it is then the caller's,
- * on no list.  NULL = none. */
+/* Sweeps spans of the kind and class, at most `most`, until one has free slots and live ones; it is then
+ * the caller's, on no list.  NULL = none. */
 struct gc_span *gc_sweep_for(enum gc_kind kind, unsigned class, unsigned most);
 /* Sweeps this span if it was not; false = it is gone, nothing of it was kept.  `gs` is not in an entry. */
 bool gc_sweep_ensure(struct gc_span *gs);
-/* All that is left; when it returns the phase is GC_IDLE. */
-void gc_sweep_all(void);
-
 /* Called for tests when the last statement of a sweep has released a span; NULL = none. */
 extern void (*gc_sweep_probe)(uintptr_t base, size_t page_count);
 

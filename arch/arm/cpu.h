@@ -221,6 +221,12 @@ static inline bool arch_bit_set(void *record, size_t offset, uint32_t index)
     return true;
 }
 
+/* The bit of a number modulo 32. */
+static inline uintptr_t arch_bit(uint32_t index)
+{
+    return (uintptr_t)1 << (index % 32);
+}
+
 /* --*counter; true = it is 0 now. */
 static inline bool arch_count_down(uint32_t *counter)
 {

@@ -206,6 +206,15 @@ static inline __attribute__((always_inline)) bool arch_bit_set(void *record, siz
     return true;
 }
 
+/* The bit of a number modulo 32. */
+static inline uintptr_t arch_bit(uint32_t index)
+{
+    uintptr_t bit = 0;
+
+    __asm__("bts %1, %0" : "+r"(bit) : "r"(index) : "cc");
+    return bit;
+}
+
 /* --*counter; true = it is 0 now. */
 static inline bool arch_count_down(uint32_t *counter)
 {
