@@ -286,9 +286,10 @@ static void set_pointer(struct gc_span *gs, size_t word, bool pointer)
 static void spread_mask(struct gc_span *gs)
 {
     size_t slot = gs->size / sizeof(uintptr_t);
-    for (size_t i = 0; gs->uniform && i < gs->slots * slot; i++) {
-        size_t in_slot = i % slot;
-        set_pointer(gs, i, in_slot < MM_WORD_BITS && (gs->mask >> in_slot & 1) != 0);
+    for (size_t first = 0; gs->uniform && first < gs->slots * slot; first += slot) {
+        for (size_t i = 0; i < slot; i++) {
+            set_pointer(gs, first + i, i < MM_WORD_BITS && (gs->mask >> i & 1) != 0);
+        }
     }
     gs->uniform = false;
 }
