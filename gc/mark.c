@@ -36,6 +36,9 @@ static MM_NOINLINE void first_marked(struct gc_span *gs, uint32_t word)
 {
     if (!gs->touched) {
         gc_span_touch(gs);
+        if (gs->kind == GC_UNCOLLECTABLE) {
+            gc_mark_all(gs); /* it is not on the list any more where the roots are looked for */
+        }
     }
     gs->hint = word;
     if (gs->kind != GC_NOSCAN) {
