@@ -216,6 +216,9 @@ static struct gc_span *place(enum gc_kind kind, size_t size, uint32_t *index, bo
     if (room < size) {
         return NULL;
     }
+    if (mm_pages_for(room) == 0 && room != 0) {
+        return NULL;
+    }
     if (room > MM_CLASS_LIMIT || mm_mode.tier == 4) {
         return large(kind, mm_mode.tier == 4 ? size : room, fresh);
     }
