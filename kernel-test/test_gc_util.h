@@ -39,10 +39,10 @@ void t_gc_step_to(enum gc_phase phase, size_t work);
 /* Objects of kinds other than manual that the heap says are live. */
 size_t t_gc_live_count(void);
 
-/* A fast hash of a number, for contents that can be recognised. */
+/* A fast hash of a number, for contents that can be recognised: never an address of the area. */
 static inline uintptr_t t_mark_of(uintptr_t number)
 {
-    return (number + 1) * (uintptr_t)0x9E3779B1u ^ 0x5A5A5A5Au;
+    return ((uint32_t)(number + 1) * 0x9E3779B1u >> 8) | 0x01000000u;
 }
 
 #endif

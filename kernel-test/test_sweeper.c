@@ -1,0 +1,370 @@
+/*
+ * Proves that releasing a span is the last act of its sweep: whoever is given the pages next may do anything
+ * with them, while the sweep that gave them back is still on its way.
+ *
+ * A hook inside the release allocates the same size again, so that pages, descriptor and records are used
+ * for something else at once; fills that with references to objects that nothing else keeps, roots it, and
+ * goes on.  Whatever the sweeper still touched then, a bit, a mark, a count, would be the new span's.
+ */
+#include "kernel-test/test_gc_util.h"
+
+#include "gc/alloc.h"
+#include "gc/pace.h"
+#include "gc/sweep.h"
+#include "mm/heap.h"
+
+#define MOST 24u /* objects that the hook makes */
+#define CANARIES 6u
+
+enum driver { REFILL, PROPORTION, IDLE_STEP, RECLAIM, COLLECT, STEPS, FREE, DRIVERS };
+
+static struct {
+    size_t size;
+    unsigned flags;
+    unsigned made;
+    bool inside;
+    struct {
+        uintptr_t **object;
+        size_t count; /* of canaries */
+    } kept[MOST];
+} again;
+
+static unsigned long entered;
+
+/* ---- the hook ---- */
+
+static void make_again(void)
+{
+    uintptr_t **object = sh_gc_malloc(again.size, again.flags);
+    if (object == NULL) {
+        return;
+    }
+    size_t words = again.size / T_WORD, count = words < CANARIES ? words : CANARIES;
+    unsigned n = again.made++;
+    EXPECT(t_is_zero(object, again.size));
+    t_root[n] = object;
+    again.kept[n].object = object;
+    again.kept[n].count = count;
+    for (size_t i = 0; i < count; i++) {
+        uintptr_t *canary = t_gc_take(40, SH_GC_NOSCAN);
+        canary[0] = t_mark_of(n * CANARIES + i);
+        object[i] = canary;
+    }
+}
+
+static void on_release(uintptr_t base, size_t page_count)
+{
+    (void)base;
+    (void)page_count;
+    entered++;
+    if (!again.inside && again.made < MOST) {
+        again.inside = true;
+        make_again();
+        again.inside = false;
+    }
+}
+
+static void hook(bool on)
+{
+    gc_sweep_probe = on ? on_release : NULL;
+    mm_heap_released_probe = on ? on_release : NULL;
+}
+
+/* What the hook made is whole, and all canaries sing. */
+static void expect_canaries(void)
+{
+    for (unsigned n = 0; n < again.made; n++) {
+        EXPECT(t_lives(again.kept[n].object));
+        for (size_t i = 0; i < again.kept[n].count; i++) {
+            const uintptr_t *canary = again.kept[n].object[i];
+            if (!t_lives(canary) || canary[0] != t_mark_of(n * CANARIES + i)) {
+                t_fail(__FILE__, __LINE__, "canary %zu of object %u, %p, is lost", i, n, (const void *)canary);
+            }
+        }
+    }
+}
+
+/* ---- drivers ---- */
+
+static const char *const driver_names[DRIVERS] = { "refill", "proportion", "idle step", "reclaim", "collect",
+                                                   "steps", "free" };
+
+/* Enough of one size that whole spans die. */
+static void make_dead(size_t size, unsigned flags)
+{
+    size_t span = size > MM_CLASS_LIMIT ? 1 : mm_class[mm_class_of(size)].slots;
+    for (size_t i = 0; i < 6 * span && i < 5000; i++) {
+        t_gc_take(size, flags);
+    }
+}
+
+/* Marking ends, nothing is swept yet. */
+static void end_marking(void)
+{
+    t_gc_step_to(GC_SWEEP, 1);
+}
+
+static void refill_until_swept(void)
+{
+    for (unsigned i = 0; i < 20000 && gc.unswept != 0; i++) {
+        t_gc_take(again.size, again.flags);
+    }
+}
+
+static void take_all_pages(void)
+{
+    unsigned count = t_drain(4, T_MAX_HELD);
+    t_release(count);
+}
+
+static void drive(enum driver driver)
+{
+    switch (driver) {
+    case REFILL:
+        end_marking();
+        refill_until_swept();
+        break;
+    case PROPORTION:
+        end_marking();
+        for (unsigned i = 0; i < 100 && gc.unswept != 0; i++) {
+            gc_pace_span(64);
+        }
+        break;
+    case IDLE_STEP:
+        end_marking();
+        while (sh_gc_sweep_step(1)) {
+        }
+        break;
+    case RECLAIM:
+        end_marking();
+        take_all_pages();
+        break;
+    case COLLECT:
+        sh_gc_collect();
+        break;
+    case STEPS:
+        t_gc_step_to(GC_IDLE, 16);
+        break;
+    case FREE:
+    case DRIVERS:
+    default:
+        break;
+    }
+}
+
+static void try(enum driver driver, size_t size, unsigned dead_flags, unsigned flags)
+{
+    t_gc_start(driver == RECLAIM ? 3 * T_MIB : 0, NULL, NULL);
+    again.size = size;
+    again.flags = flags;
+    again.made = 0;
+    entered = 0;
+    make_dead(size, dead_flags);
+    void *single = t_gc_take(size, dead_flags);
+    hook(true);
+    if (driver == FREE) {
+        sh_gc_collect();
+        single = t_gc_take(size, dead_flags);
+        sh_free(single);
+    }
+    drive(driver);
+    hook(false);
+    if (entered == 0 || again.made == 0) {
+        t_fail(__FILE__, __LINE__, "%s, %zu bytes: no span was released", driver_names[driver], size);
+    }
+    expect_canaries();
+    sh_gc_collect();
+    expect_canaries();
+    EXPECT_WHOLE();
+    sh_gc_collect();
+    expect_canaries();
+    for (unsigned i = 0; i < T_ROOTS; i++) {
+        t_root[i] = NULL;
+    }
+    sh_gc_collect();
+    EXPECT_EQ(t_gc_live_count(), 0);
+    EXPECT_WHOLE();
+}
+
+static void by(enum driver driver)
+{
+    static const size_t sizes[] = { 16, 48, 1024, 3072, 8192, 32768, 100000 };
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i += rig_is_machine() ? 2 : 1) {
+        try(driver, sizes[i], 0, 0);
+        try(driver, sizes[i], SH_GC_NOSCAN, 0);
+    }
+}
+
+static void spans_released_by_a_refill_may_be_used_at_once(void)
+{
+    by(REFILL);
+}
+
+static void spans_released_in_proportion_may_be_used_at_once(void)
+{
+    by(PROPORTION);
+}
+
+static void spans_released_by_an_idle_step_may_be_used_at_once(void)
+{
+    by(IDLE_STEP);
+}
+
+static void spans_released_when_pages_run_short_may_be_used_at_once(void)
+{
+    by(RECLAIM);
+}
+
+static void spans_released_by_a_collection_may_be_used_at_once(void)
+{
+    by(COLLECT);
+}
+
+static void spans_released_by_steps_may_be_used_at_once(void)
+{
+    by(STEPS);
+}
+
+/* sh_free of the last object of a large span is such a sweeper too. */
+static void spans_released_by_hand_may_be_used_at_once(void)
+{
+    try(FREE, 100000, 0, 0);
+    try(FREE, 100000, SH_GC_NOSCAN, 0);
+    try(FREE, 40000, 0, 0);
+}
+
+/* ---- who sweeps what ---- */
+
+/* The sweeps of a cycle, however they are shared out, free every dead object once. */
+static void every_driver_has_its_share_and_all_is_freed_once(void)
+{
+    uint32_t seed = 77;
+    t_gc_start(0, NULL, NULL);
+    for (unsigned round = 0; round < (rig_is_machine() ? 5u : 60u); round++) {
+        struct sh_gc_stats before, after;
+        size_t lost = 0;
+        for (unsigned i = 0; i < 3000; i++) {
+            void **p = t_gc_take(8 + t_below(&seed, i % 50 == 0 ? 60000 : 500), i & 1);
+            bool keep = t_below(&seed, 8) == 0 && (i & 1) == 0;
+            *p = keep ? t_root[0] : NULL;
+            t_root[0] = keep ? p : t_root[0];
+            lost += !keep;
+        }
+        sh_gc_stats(&before);
+        end_marking();
+        for (bool more = true; more;) {
+            switch (t_below(&seed, 3)) {
+            case 0: more = sh_gc_sweep_step(1 + t_below(&seed, 3)); break;
+            case 1: gc_pace_span(1 + t_below(&seed, 8)); break;
+            default: t_root[1 + t_below(&seed, 32)] = t_gc_take(8 + t_below(&seed, 2000), 0);
+            }
+        }
+        sh_gc_stats(&after);
+        EXPECT_EQ(gc.phase, GC_IDLE);
+        EXPECT(after.objects_freed - before.objects_freed >= lost);
+        EXPECT_WHOLE();
+        for (unsigned i = 0; i < T_ROOTS; i++) {
+            t_root[i] = NULL;
+        }
+        sh_gc_collect();
+        EXPECT_EQ(t_gc_live_count(), 0);
+    }
+    struct sh_stats s;
+    sh_stats(&s);
+    EXPECT_EQ(s.mallocs, s.frees);
+}
+
+/* Dead spans are given back when pages run short, and no more of them than are needed. */
+static void pages_that_run_short_come_from_dead_spans(void)
+{
+    t_gc_start(4 * T_MIB, NULL, NULL);
+    for (unsigned i = 0; i < 160; i++) {
+        t_gc_take(8192, 0);
+    }
+    end_marking();
+    size_t unswept = gc.unswept;
+    unsigned count = 0;
+    EXPECT(unswept > 8);
+    for (; gc.unswept == unswept; count++) {
+        EXPECT(count < T_MAX_HELD);
+        t_held[count] = sh_alloc_pages(1);
+        EXPECT(t_held[count] != NULL);
+    }
+    EXPECT(gc.unswept != 0);
+    t_release(count);
+    EXPECT_WHOLE();
+}
+
+/* ---- efence ---- */
+
+static uintptr_t fenced[200];
+
+static void fenced_objects_that_were_collected_never_come_back(void)
+{
+    struct sh_stats before, after;
+    unsigned count = rig_is_machine() ? 60 : 200;
+    t_gc_start_tier(4);
+    void *kept = t_root[0] = t_gc_take(100, 0);
+    for (unsigned i = 0; i < count; i++) {
+        fenced[i] = (uintptr_t)t_gc_take(24 + 37 * i, i & 1);
+    }
+    sh_stats(&before);
+    sh_gc_collect();
+    sh_stats(&after);
+    EXPECT(after.heap_fault >= before.heap_fault + count * SH_GRANULE_SIZE);
+    EXPECT(t_lives(kept));
+    for (unsigned i = 0; i < count; i++) {
+        EXPECT(!t_lives((void *)fenced[i]) && !sh_contains((void *)fenced[i]));
+        EXPECT_EQ(sh_arch_state(fenced[i]), SH_FAULT);
+        rig_log_clear();
+        sh_explain(fenced[i]);
+        EXPECT(t_contains(rig_log(), "free already"));
+    }
+    for (unsigned i = 0; i < count; i++) {
+        uintptr_t p = (uintptr_t)t_gc_take(24 + 37 * i, i & 1);
+        for (unsigned k = 0; k < count; k++) {
+            EXPECT(p - fenced[k] >= 24 + 37 * k);
+        }
+    }
+    EXPECT_WHOLE();
+}
+
+static void fenced_spans_may_be_followed_at_once(void)
+{
+    for (unsigned scan = 0; scan < 2; scan++) {
+        t_gc_start_tier(4);
+        again.size = 64;
+        again.flags = 0;
+        again.made = 0;
+        entered = 0;
+        for (unsigned i = 0; i < 30; i++) {
+            t_gc_take(64, scan != 0 ? 0 : SH_GC_NOSCAN);
+        }
+        hook(true);
+        sh_gc_collect();
+        hook(false);
+        EXPECT(entered >= 30);
+        EXPECT(again.made > 1); /* what it allocates sweeps too, and is not entered again */
+        expect_canaries();
+        sh_gc_collect();
+        expect_canaries();
+        EXPECT_WHOLE();
+    }
+}
+
+static const struct test tests[] = {
+    { "spans_released_by_a_refill_may_be_used_at_once", spans_released_by_a_refill_may_be_used_at_once },
+    { "spans_released_in_proportion_may_be_used_at_once", spans_released_in_proportion_may_be_used_at_once },
+    { "spans_released_by_an_idle_step_may_be_used_at_once", spans_released_by_an_idle_step_may_be_used_at_once },
+    { "spans_released_when_pages_run_short_may_be_used_at_once",
+      spans_released_when_pages_run_short_may_be_used_at_once },
+    { "spans_released_by_a_collection_may_be_used_at_once", spans_released_by_a_collection_may_be_used_at_once },
+    { "spans_released_by_steps_may_be_used_at_once", spans_released_by_steps_may_be_used_at_once },
+    { "spans_released_by_hand_may_be_used_at_once", spans_released_by_hand_may_be_used_at_once },
+    { "every_driver_has_its_share_and_all_is_freed_once", every_driver_has_its_share_and_all_is_freed_once },
+    { "pages_that_run_short_come_from_dead_spans", pages_that_run_short_come_from_dead_spans },
+    { "fenced_objects_that_were_collected_never_come_back", fenced_objects_that_were_collected_never_come_back },
+    { "fenced_spans_may_be_followed_at_once", fenced_spans_may_be_followed_at_once },
+};
+
+SUITE(sweeper, tests);
