@@ -146,7 +146,8 @@ size_t gc_special_mark_due(void)
     return cost;
 }
 
-/* A step of a pass: each of some records of `from` goes to `to`, or to what `gone` does with it. */
+/* A step of a pass: each of some records of `from` goes to `to`, or to what `gone` does with it.  0 = none
+ * was left. */
 static size_t pass(struct gc_link *from, struct gc_link *to, void (*gone)(struct gc_special *), size_t budget)
 {
     size_t done = 0;
@@ -160,8 +161,8 @@ static size_t pass(struct gc_link *from, struct gc_link *to, void (*gone)(struct
             } else {
                 gone(special);
             }
-        } else {
-            gc_list_splice(from, to);
+        } else if (done == 0) {
+            gc_list_splice(from, to); /* for the next cycle; the pass is over */
         }
         gc_unlock(flags);
         if (!some) {
@@ -363,19 +364,19 @@ void gc_special_each_due(void (*each)(const void *low, const void *high, void *a
 
 static int ring_verify(const struct gc_link *list, enum special_kind kind)
 {
-    for (const struct gc_link *link = list->next; link != list; link = link->next) {
-        if (!mm_linear_contains(link, sizeof *link)) {
+    const struct gc_link *before = list;
+    for (struct gc_link *link = list->next; link != list; before = link, link = link->next) {
+        if (!mm_linear_contains(link, sizeof *link) || link->prev != before) {
             return mm_fault_found("ring of specials", (uintptr_t)link);
         }
-        struct gc_special *special = special_of_link((struct gc_link *)(uintptr_t)link);
+        struct gc_special *special = special_of_link(link);
         struct gc_span *gs = special->gs;
-        if (link->next->prev != link || special->kind != kind || !mm_linear_contains(gs, sizeof *gs) ||
-            special->index >= gs->slots || *find(gs, special->index, kind) != special ||
-            mm_span_is_free(gs->span, special->index)) {
+        if (special->kind != kind || !mm_linear_contains(gs, sizeof *gs) || special->index >= gs->slots ||
+            *find(gs, special->index, kind) != special || mm_span_is_free(gs->span, special->index)) {
             return mm_fault_found("special of an object", (uintptr_t)special);
         }
     }
-    return 0;
+    return list->prev == before ? 0 : mm_fault_found("ring of specials", (uintptr_t)list->prev);
 }
 
 int gc_special_verify(void)
