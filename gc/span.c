@@ -264,13 +264,14 @@ int gc_span_verify(const struct mm_span *span)
 
 static int list_verify(const struct gc_link *list, size_t *count)
 {
-    for (struct gc_link *link = list->next; link != list; link = link->next) {
-        if (++*count > gc.span_count || !mm_linear_contains(link, sizeof *link) || link->next == NULL ||
-            link->next->prev != link || gc_span_of_link(link)->owned) {
+    const struct gc_link *before = list;
+    for (struct gc_link *link = list->next; link != list; before = link, link = link->next) {
+        if (++*count > gc.span_count || !mm_linear_contains(link, sizeof *link) || link->prev != before ||
+            gc_span_of_link(link)->owned) {
             return mm_fault_found("list of collected spans", (uintptr_t)link);
         }
     }
-    return 0;
+    return list->prev == before ? 0 : mm_fault_found("list of collected spans", (uintptr_t)list->prev);
 }
 
 int gc_lists_verify(size_t *count)
