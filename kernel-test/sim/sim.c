@@ -6,7 +6,7 @@
  *     turning interrupts on again, takes away (mprotect);
  *   - other hooks only with interrupts on, and with no such pointer in hand;
  *   - memory has a second copy, what the walker sees: a table entry gets there by
- *     arch_table_written only;
+ *     arch_table_written, and not before arch_published;
  *   - no frame is freed while a TLB remembers it; frames come full of garbage.
  *
  * Kernel mappings: 0xE0000000 4 KiB mapped in a leaf table of the kernel's; 0xE0800000 a large page
@@ -22,7 +22,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { FRAMES = 4096, MEMORY = FRAMES * 4096, CPUS = 2, TLB_MAX = 4096 };
+enum { FRAMES = 4096, MEMORY = FRAMES * 4096, CPUS = 2, TLB_MAX = 4096, WRITTEN_MAX = 65536 };
 
 #define NOTHING UINT64_MAX
 
@@ -32,6 +32,8 @@ static uint64_t memory_base;
 static unsigned char *memory;             /* plain view */
 static unsigned char *alias[CPUS];        /* through phys_to_virt */
 static unsigned char *seen;               /* by walkers */
+static struct { size_t at, size; } written[WRITTEN_MAX]; /* by any CPU, not seen yet */
+static size_t written_count;
 static uint64_t given = NOTHING, lie = NOTHING; /* see sim_give */
 static bool repeating;
 static unsigned char owner[FRAMES];       /* 0 free, else frames in the block; 255 inside one */
@@ -47,6 +49,7 @@ long sim_fail_after = -1;
 bool sim_lies;
 unsigned long sim_allocs, sim_flushes, sim_shootdowns, sim_announced, sim_pauses;
 unsigned sim_panics, sim_lies_freed, sim_repeat;
+void (*sim_on_free)(void);
 char sim_last_log[256];
 struct sim_registers sim_registers;
 
@@ -146,11 +149,38 @@ void arch_table_written(const volatile void *entries_written, size_t size_bytes)
     size_t at = (size_t)((const volatile unsigned char *)entries_written - alias[cpu]);
 
     CHECK(at < MEMORY && at + size_bytes <= MEMORY && (at & 4095) + size_bytes <= 4096);
-    memcpy(seen + at, memory + at, size_bytes);
+    if (memcmp(seen + at, memory + at, size_bytes) == 0)
+        return;
+    CHECK(written_count < WRITTEN_MAX);
+    written[written_count].at = at;
+    written[written_count++].size = size_bytes;
 }
 
 void arch_published(void)
 {
+    for (; written_count > 0; written_count--) {
+        size_t at = written[written_count - 1].at;
+
+        memcpy(seen + at, memory + at, written[written_count - 1].size);
+    }
+}
+
+bool sim_all_published(void)
+{
+    for (size_t i = 0; i < written_count; i++)
+        if (memcmp(seen + written[i].at, memory + written[i].at, written[i].size) != 0)
+            return false;
+    return true;
+}
+
+/* What a frame held that is free now. */
+static void forget_written(size_t at, size_t size)
+{
+    for (size_t i = 0; i < written_count;)
+        if (written[i].at - at < size)
+            written[i] = written[--written_count];
+        else
+            i++;
 }
 
 static void tlb_drop(unsigned which, uintptr_t base, size_t size)
@@ -255,6 +285,8 @@ void sh_kernel_frame_free(sh_paddr frame, size_t size)
     size_t at = (size_t)(frame - memory_base) / 4096;
 
     CHECK(!irq_off[cpu]);
+    if (sim_on_free != NULL)
+        sim_on_free();
     if (frame == lie) {
         lie = NOTHING;
         sim_lies_freed++;
@@ -266,6 +298,7 @@ void sh_kernel_frame_free(sh_paddr frame, size_t size)
             CHECK(tlb[i][j].frame < frame || tlb[i][j].frame - frame >= size);
     memset(owner + at, 0, size / 4096);
     memset(memory + at * 4096, 0x5B, size);
+    forget_written(at * 4096, size);
     frames_out -= size;
     maybe_switch(false);
 }
@@ -480,17 +513,35 @@ static void sim_log(const char *text)
 struct sh_hooks sim_hooks = { .log = sim_log, .top_level_changed = top_level_changed,
                               .tlb_shootdown = tlb_shootdown };
 
-static uint64_t leaf_slot(uintptr_t va, size_t *size)
+static uint64_t directory_slot(uintptr_t va, size_t *size)
 {
     size_t bytes;
     uint64_t top = top_slot(0, va & ~0x3FFFFFu, &bytes);
 
     *size = machine == SIM_PAE || machine == SIM_PAE_NX ? 8 : 4;
     if (machine == SIM_2LEVEL)
-        return (peek(top, 4) & 0xFFFFF000u) + (va >> 12 & 1023) * 4;
+        return top;
+    return *size == 8 ? top + (va >> 21 & 1) * 8 : top + (va >> 20 & 3) * 4;
+}
+
+static uint64_t leaf_slot(uintptr_t va, size_t *size)
+{
+    uint64_t slot = directory_slot(va, size), entry = peek(slot, *size);
+
+    if (machine == SIM_2LEVEL)
+        return (entry & 0xFFFFF000u) + (va >> 12 & 1023) * 4;
     if (*size == 8)
-        return (peek(top + (va >> 21 & 1) * 8, 8) & 0xFFFFFF000) + (va >> 12 & 511) * 8;
-    return (peek(top + (va >> 20 & 3) * 4, 4) & 0xFFFFFC00u) + (va >> 12 & 255) * 4;
+        return (entry & 0xFFFFFF000) + (va >> 12 & 511) * 8;
+    return (entry & 0xFFFFFC00u) + (va >> 12 & 255) * 4;
+}
+
+uint64_t sim_kernel_table(uintptr_t va, uint64_t entry)
+{
+    size_t size;
+    uint64_t slot = directory_slot(va, &size), was = peek(slot, size);
+
+    poke(slot, entry, size);
+    return was;
 }
 
 void sim_kernel_map(uintptr_t va, uint64_t physical, bool present)
@@ -570,6 +621,7 @@ void sim_start(enum sim_machine with, bool direct)
         mprotect(alias[i], MEMORY, direct ? PROT_READ | PROT_WRITE : PROT_NONE);
     memset(owner, 0, sizeof owner);
     tlb_count[0] = tlb_count[1] = 0;
+    written_count = 0;
     memory_base = machine == SIM_PAE || machine == SIM_PAE_NX ? UINT64_C(0x123400000)
                   : direct                                     ? 0x80000000u
                                                                : 0; /* frame 0 is one as any other */

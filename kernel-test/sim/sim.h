@@ -23,6 +23,9 @@ struct sim_walk {
 void sim_start(enum sim_machine machine, bool direct_map);
 struct sim_walk sim_walk(unsigned directory, uintptr_t address);
 
+/* Has the walker seen all that was written? */
+bool sim_all_published(void);
+
 /* An access by each CPU: fills their TLBs. */
 void sim_touch(uintptr_t address);
 
@@ -32,7 +35,11 @@ unsigned char *sim_memory(uint64_t physical);
 /* Writes a leaf entry as the kernel would: 0 takes it away.  The leaf table must exist. */
 void sim_kernel_map(uintptr_t address, uint64_t physical, bool present);
 
+/* Writes the directory entry for the address, in the first directory; what it was. */
+uint64_t sim_kernel_table(uintptr_t address, uint64_t entry);
+
 size_t sim_frames_out(void); /* bytes */
+extern void (*sim_on_free)(void); /* called by each frame_free; NULL = nothing */
 extern long sim_fail_after;  /* frame_alloc calls that still succeed; −1 = all */
 
 /* The next frame_alloc gives this frame, whatever it is.  What is free is then held; anything else is

@@ -42,7 +42,7 @@ static void start(void)
 
 static void stop(void)
 {
-    CHECK(sh_arch_port.detach() == SH_OK);
+    CHECK(sh_arch_port.detach() == SH_OK && sim_all_published());
     CHECK(sim_frames_out() == 0);
     CHECK(sh_arch_port.windows() == 0 && sh_arch_port.table_bytes() == 0);
     CHECK(sim_panics == 0);
@@ -52,6 +52,37 @@ static void refused(uintptr_t base, size_t size, int error, const char *word)
 {
     CHECK(sh_add_window(base, size) == error);
     CHECK(strstr(sh_window_error(), word) != NULL);
+    for (const char *at = sh_window_error(); *at != '\0'; at++)
+        CHECK(*at >= ' ' && *at <= '~');
+}
+
+/* A line has an end, whatever stood there, and what is too long for it is cut. */
+static void lines_are_ended_and_cut(void)
+{
+    struct {
+        struct arch_text line;
+        char behind[8];
+    } text;
+
+    memset(&text, 'x', sizeof text);
+    text.line.length = 0;
+    arch_text_add(&text.line, "% and %", 0x12, 0xABCDEF01u);
+    CHECK(strcmp(text.line.text, "0x00000012 and 0xabcdef01") == 0);
+    for (unsigned i = 0; i < ARCH_TEXT_MAX; i++)
+        arch_text_add(&text.line, ".%", i, 0);
+    CHECK(text.line.length == ARCH_TEXT_MAX - 1 && strlen(text.line.text) == ARCH_TEXT_MAX - 1);
+    for (unsigned i = 0; i < sizeof text.behind; i++)
+        CHECK(text.behind[i] == 'x');
+}
+
+/* A port that was detached calls no hook of the heap that ended. */
+static void detach_forgets_the_hooks(void)
+{
+    start();
+    stop();
+    sim_last_log[0] = '\0';
+    refused(0xD0000000u, 0, SH_E_INVALID, "granule");
+    CHECK(sim_last_log[0] == '\0');
 }
 
 /* Windows: refusals by name, trimming, any order. */
@@ -161,6 +192,24 @@ static void edges_are_counted(void)
         CHECK(sh_arch_reserve(0, 2 * PAGE, PAGE) == base + PAGE);
         stop();
     }
+}
+
+/* A window takes two edges: the last two will do. */
+static void a_window_needs_two_edges(void)
+{
+    enum { EDGES = 4 * SH_MAX_WINDOWS + 256 };
+    const uintptr_t base = 0xD0000000u;
+
+    start();
+    CHECK(sh_add_window(base, 2048 * PAGE) == SH_OK);
+    for (unsigned n = 0; n < (EDGES - 2) / 2; n++)
+        CHECK(sh_arch_reserve(base + (2 * n + 1) * PAGE, PAGE, PAGE) == base + (2 * n + 1) * PAGE);
+    refused(0xE0010000u, 0x10000, SH_E_FULL, "no room beside");
+    sh_arch_release(base + 7 * PAGE, PAGE);
+    CHECK(sh_add_window(0xE0010000u, 0x10000) == SH_OK);
+    CHECK(sh_arch_reserve(0xE0010000u, 0x10000, PAGE) == 0xE0010000u);
+    refused(0xE0040000u, 0x10000, SH_E_FULL, "no room beside");
+    stop();
 }
 
 /* The next report is one of corruption, and says so much. */
@@ -333,6 +382,33 @@ static void one_cpu_needs_no_shootdown(void)
     sh_arch_fault(base, 0x300000);
     sh_arch_release(base, 0x400000);
     CHECK(sim_shootdowns == before);
+    /* As functions for each window: nothing to be added up. */
+    CHECK(arch_window_each(arch_pages_flush) == 0 && arch_window_each(arch_pages_drop) == 0);
+    stop();
+}
+
+static uintptr_t released_base;
+static unsigned released_frames;
+
+static void while_it_is_released(void)
+{
+    released_frames++;
+    CHECK(sh_arch_state(released_base) != SH_NONE);
+    CHECK(sh_arch_reserve(released_base, PAGE, PAGE) == 0);
+}
+
+/* Nobody is given a range whose frames are not all back. */
+static void a_released_range_is_free_last(void)
+{
+    start();
+    CHECK(sh_add_window(0xD0000000u, 16 * PAGE) == SH_OK);
+    released_base = sh_arch_reserve(0, 16 * PAGE, PAGE);
+    CHECK(sh_arch_map(released_base, 16 * PAGE) && sh_arch_commit(released_base, 8 * PAGE));
+    released_frames = 0;
+    sim_on_free = while_it_is_released;
+    sh_arch_release(released_base, 16 * PAGE);
+    sim_on_free = NULL;
+    CHECK(released_frames == 8 && sh_arch_state(released_base) == SH_NONE);
     stop();
 }
 
@@ -586,6 +662,7 @@ static void random_step(void)
         break;
     }
     sim_fail_after = -1;
+    CHECK(sim_all_published());
     if (range->size != 0)
         check_range(range);
     CHECK(sim_frames_out() == count_bytes(SH_READY) + sh_arch_port.table_bytes());
@@ -668,7 +745,9 @@ static void frames_out_of_reach_are_refused(void)
     sim_give(0x80000800u);
     CHECK(!sh_arch_map(base, 0x400000) && strstr(sim_last_log, "frame 0x00000000:0x80000800 is misaligned"));
     sim_give((uint64_t)1 << (pae ? 52 : 32));
-    CHECK(!sh_arch_map(base, 0x400000) && strstr(sim_last_log, ":0x00000000 is misaligned or out of reach"));
+    CHECK(!sh_arch_map(base, 0x400000));
+    CHECK(strstr(sim_last_log, pae ? "frame 0x00100000:0x00000000 is misaligned or out of reach"
+                                   : "frame 0x00000001:0x00000000 is misaligned or out of reach"));
     CHECK(sh_arch_state(base) == SH_RESERVED && sim_frames_out() == 0);
     CHECK(sh_arch_map(base, 0x800000));
     frame_is_refused(base, 0x80000001u, "misaligned");
@@ -793,6 +872,27 @@ static void detach_is_refused_while_the_kernel_is_in(void)
     stop();
 }
 
+/* A table of ours that the kernel took away, alone or beside an entry of its own in another one. */
+static void detach_is_refused_while_a_table_is_gone(void)
+{
+    uint64_t table;
+    uintptr_t base;
+
+    start();
+    CHECK(sh_add_window(0xD0000000u, 0xC00000) == SH_OK);
+    base = sh_arch_reserve(0, 0x800000, PAGE);
+    CHECK(base == 0xD0000000u && sh_arch_map(base, 0x800000));
+    CHECK(sh_arch_reserve(base + 0x800000, PAGE, PAGE) != 0 && sh_arch_map(base + 0x800000, PAGE));
+    table = sim_kernel_table(base, 0);
+    CHECK(sh_arch_port.detach() == SH_E_BUSY);
+    sim_kernel_map(base + 0x800000 + 2 * PAGE, 0x80000000u, true);
+    CHECK(sh_arch_port.detach() == SH_E_BUSY);
+    sim_kernel_table(base, table);
+    CHECK(sh_arch_port.detach() == SH_E_BUSY);
+    sim_kernel_map(base + 0x800000 + 2 * PAGE, 0, false);
+    stop();
+}
+
 /* Two CPUs commit ranges that overlap, sometimes out of frames; and map neighbours in one chunk. */
 static uintptr_t race_base;
 static bool race_done[2];
@@ -860,14 +960,15 @@ static bool only_direct; /* a scratch page is a system call each time it is held
 static void run_all(enum sim_machine with, bool direct_map)
 {
     static void (*const tests[])(void) = {
-        windows_are_refused_by_name, windows_are_counted, edges_are_counted, mode_is_refused,
-        neighbours_of_a_large_page, tables_go_back_after_a_flush, one_cpu_needs_no_shootdown, wrong_release_is_corruption,
-        foreign_entries_are_corruption,
+        windows_are_refused_by_name, lines_are_ended_and_cut, detach_forgets_the_hooks,
+        windows_are_counted, edges_are_counted, a_window_needs_two_edges, mode_is_refused,
+        neighbours_of_a_large_page, tables_go_back_after_a_flush, one_cpu_needs_no_shootdown,
+        a_released_range_is_free_last, wrong_release_is_corruption, foreign_entries_are_corruption,
         wrong_frames_are_given_back, wrong_reservations_are_refused, windows_come_in_any_order,
         edges_match_a_map, transitions_match_the_model, failure_leaves_nothing,
         frames_out_of_reach_are_refused, tables_are_not_given_twice, shared_frames_are_found,
         tables_are_announced_once_a_chunk,
-        detach_is_refused_while_the_kernel_is_in, commits_may_race
+        detach_is_refused_while_the_kernel_is_in, detach_is_refused_while_a_table_is_gone, commits_may_race
     };
 
     if (only_direct && !direct_map)
