@@ -13,7 +13,7 @@ static size_t limit; /* 0 = none */
 bool mm_budget_take(size_t size)
 {
     size_t most = __atomic_load_n(&limit, __ATOMIC_RELAXED);
-    size_t tables = most == 0 ? 0 : mm_budget_tables();
+    size_t tables = mm_budget_tables();
     size_t now = __atomic_load_n(&held, __ATOMIC_RELAXED);
     do {
         if (most != 0 && (now + tables > most || size > most - tables - now)) {
@@ -80,5 +80,4 @@ const char *mm_range_refusal(uintptr_t base, size_t size)
 void mm_budget_reset(void)
 {
     held = 0;
-    limit = 0;
 }

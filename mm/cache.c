@@ -89,7 +89,6 @@ static void make_current(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_s
     entry->size = span->size;
     if (!entry_scan(entry, span, 0, mm_span_words(span))) {
         mm_corruption("span %x was queued, but has no free slot", span->base);
-        entry_clear(entry);
     }
 }
 

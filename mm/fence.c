@@ -278,7 +278,7 @@ int mm_fence_verify(void)
 
 void mm_fence_reset(void)
 {
-    lock.taken = 0;
+    mm_lock_reset(&lock);
     pool = pending = (struct list){ NULL, NULL };
     dead_pages = sample = until_sample = 0;
     pool_made = false;

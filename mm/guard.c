@@ -233,7 +233,7 @@ void mm_guard_check_zone(const char *caller, const struct mm_view *view)
         return;
     }
     check_zone(caller, view, view->index);
-    if (view->index > 0 && slot_is_live(view->span, view->index - 1)) {
+    if (view->index > 0) {
         check_zone(caller, view, view->index - 1);
     }
 }

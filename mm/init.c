@@ -101,7 +101,6 @@ int sh_shutdown(void)
         mm_collector = NULL;
     }
     mm_mode = (struct mm_mode){ .started = false };
-    mm_cpus = 1;
     mm_arena_reset();
     mm_cache_reset();
     mm_central_reset();

@@ -88,9 +88,7 @@ static struct mm_summary chunk_summary(const struct mm_chunk *chunk)
     struct mm_summary sum = chunk_edges(chunk->taken);
     if (sum.most < MM_WORD_BITS - 2) {
         for (size_t i = 0; i < CHUNK_WORDS; i++) {
-            if (~chunk->taken[i] != 0) {
-                sum.most = word_longest(~chunk->taken[i], sum.most);
-            }
+            sum.most = word_longest(~chunk->taken[i], sum.most);
         }
     }
     return sum;
@@ -287,9 +285,10 @@ uintptr_t mm_pages_alloc(size_t count, size_t align)
 {
     uintptr_t base = find(count);
     uintptr_t mask = (align << MM_PAGE_SHIFT) - 1;
-    if (base != 0 && (base & mask) != 0) {
-        /* Any run with room for the worst start has an aligned one inside. */
-        base = count + align - 1 < count ? 0 : find(count + align - 1);
+    if ((base & mask) != 0) {
+        /* Any run with room for the worst start has an aligned one inside.  With so many free pages the
+         * sum does not wrap. */
+        base = find(count + align - 1);
         base = base == 0 ? find_aligned(count, mask) : (base + mask) & ~mask;
     }
     if (base != 0) {

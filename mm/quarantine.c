@@ -141,7 +141,7 @@ void mm_quarantine_start(size_t limit)
 
 void mm_quarantine_reset(void)
 {
-    lock.taken = 0;
+    mm_lock_reset(&lock);
     ring = NULL;
     first = count = 0;
     most = bytes = slots = pages = 0;

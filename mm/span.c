@@ -123,7 +123,6 @@ void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, en
 void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
                         enum mm_span_state state)
 {
-    span->class = 0;
     span->kind = SH_MANUAL;
     span->place = MM_PLACE_NONE;
     span->flags = 0;
@@ -132,7 +131,6 @@ void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
     span->slots = 1;
     span->size = page_count << MM_PAGE_SHIFT;
     span->countdown = span->armed = 0;
-    span->magic = 0;
     span->bound = 0;
     span->base = base;
     span->owner = NULL;
