@@ -350,7 +350,8 @@ static void wrong_fields_of_spans_are_found(void)
     span = mm_span_of((uintptr_t)large);
     PLANT(bound, 1, "large span");
     PLANT(slots, 2, "large span");
-    PLANT(kind, SH_SCAN, "large span");
+    PLANT(kind, 9, "large span");
+    PLANT(kind, SH_SCAN, "collected span");
     PLANT(place, MM_PLACE_FULL, "large span");
     PLANT(size, span->size - 8, "large span");
     PLANT(free[0], 1, "large span");

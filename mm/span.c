@@ -266,15 +266,15 @@ static int small_verify(const struct mm_span *span)
         span->size != mm_class_size(span->class) || span->page_count != info->pages) {
         return mm_fault_found("span does not fit its class", span->base);
     }
+    if (span->kind > SH_UNCOLLECTABLE) {
+        return mm_fault_found("span kind", span->base);
+    }
     if (span->bound != bound_for(info, (enum sh_kind)span->kind)) {
         return mm_fault_found("span bound", span->base);
     }
     uint32_t rest = span->slots % MM_WORD_BITS;
     if (rest != 0 && span->free[mm_span_words(span) - 1] >> rest != 0) {
         return mm_fault_found("free bits past the last slot", span->base);
-    }
-    if (span->kind > SH_UNCOLLECTABLE) {
-        return mm_fault_found("span kind", span->base);
     }
     int faults = span->kind == SH_MANUAL ? mm_cache_verify_span(span) : collected_verify(span);
     return faults != 0 || !mm_mode.guarded ? faults : mm_guard_verify_span(span);
