@@ -1,6 +1,7 @@
 /*
  * Proves that sh_verify finds corruption: each row of the tables below damages one thing in a busy
- * heap, sh_verify must then find a fault, the damage is undone, and sh_verify must find none.
+ * heap, sh_verify must then name that fault, and give as many as it logs; the damage is undone, and
+ * sh_verify must find none.
  *
  * A plant changes memory through SET, which keeps what was there; undoing is putting that back.
  * Rows that go through the port undo themselves.
@@ -17,11 +18,13 @@
 #define CENTRAL 64u   /* the class that goes to central */
 #define FEW 1024u     /* the class of the empty spans */
 #define LARGE 100000u /* small enough to be kept */
+#define GONE 32u      /* pages: more than the empty spans take */
 
 struct plant {
     const char *name;
     void (*plant)(void);
     void (*undo)(void); /* NULL = what SET changed is put back */
+    const char *said;   /* of the fault, in the log; "" = depends on the machine */
 };
 
 /* ---- what is put back ---- */
@@ -57,7 +60,7 @@ static void put_back(void)
 /* ---- a busy heap ---- */
 
 static void *held[MOST_HELD];
-static void *large_live, *pages_live, *pages_gone, *pages_trimmed;
+static void *large_live, *large_kept, *pages_live, *pages_gone, *pages_trimmed;
 
 static void hold(unsigned count, size_t size)
 {
@@ -120,22 +123,32 @@ static void fill_empty(void)
         sh_free(held[i]);
 }
 
+/* A free page with a frame that the empty spans have left. */
+static void find_gone(void)
+{
+    uintptr_t at = (uintptr_t)pages_gone;
+
+    while (mm_bit_test(mm_chunk_of(at)->taken, mm_chunk_page(at)))
+        at += SH_PAGE_SIZE;
+    EXPECT(!mm_bit_test(mm_chunk_of(at)->released, mm_chunk_page(at)));
+    pages_gone = (void *)at;
+}
+
 static void busy(void)
 {
-    void *kept;
-
     rig_start(0, NULL);
     fill_central();
     fill_runs();
     fill_small();
     large_live = sh_malloc(2 * LARGE);
     EXPECT(sh_malloc(2 * LARGE) != NULL);
-    kept = sh_malloc(LARGE);
-    pages_gone = sh_alloc_pages(2 * MM_GRANULE_PAGES);
-    EXPECT(large_live != NULL && kept != NULL && pages_gone != NULL);
-    sh_free(kept);
+    large_kept = sh_malloc(LARGE);
+    pages_gone = sh_alloc_pages(2 * MM_GRANULE_PAGES + GONE);
+    EXPECT(large_live != NULL && large_kept != NULL && pages_gone != NULL);
+    sh_free(large_kept);
     sh_free_pages(pages_gone);
     fill_empty();
+    find_gone();
     saved_count = 0;
 }
 
@@ -266,15 +279,15 @@ static void bit_of_a_page_run(void)
 }
 
 static const struct plant bits[] = {
-    { "a free bit past the last slot", bit_past_the_last_slot, NULL },
-    { "a free bit in a full span", bit_of_a_full_span, NULL },
-    { "a free bit more in a queued span", bit_set_in_a_queued_span, NULL },
-    { "a free bit less in a queued span", bit_lost_in_a_queued_span, NULL },
-    { "a free bit more in a central span", bit_set_in_a_central_span, NULL },
-    { "a free bit less in an empty span", bit_lost_in_an_empty_span, NULL },
-    { "a free bit less in another empty span", bit_lost_in_another_empty_span, NULL },
-    { "the free bit of a live large object", bit_of_a_large_object, NULL },
-    { "the free bit of a live page run", bit_of_a_page_run, NULL },
+    { "a free bit past the last slot", bit_past_the_last_slot, NULL, "free bits past the last slot" },
+    { "a free bit in a full span", bit_of_a_full_span, NULL, "span's place" },
+    { "a free bit more in a queued span", bit_set_in_a_queued_span, NULL, "span's place" },
+    { "a free bit less in a queued span", bit_lost_in_a_queued_span, NULL, "span's place" },
+    { "a free bit more in a central span", bit_set_in_a_central_span, NULL, "span's place" },
+    { "a free bit less in an empty span", bit_lost_in_an_empty_span, NULL, "span's place" },
+    { "a free bit less in another empty span", bit_lost_in_another_empty_span, NULL, "span's place" },
+    { "the free bit of a live large object", bit_of_a_large_object, NULL, "large span" },
+    { "the free bit of a live page run", bit_of_a_page_run, NULL, "large span" },
 };
 
 /* ---- fields of descriptors ---- */
@@ -409,6 +422,23 @@ static void kind_of_a_span(void)
     SET(small_at(MM_PLACE_FULL)->kind, 200);
 }
 
+static void flags_of_a_large_span(void)
+{
+    SET(large()->flags, large()->flags | MM_SPAN_FAULTED);
+}
+
+static void state_of_a_kept_run(void)
+{
+    struct mm_span *span = mm_span_of((uintptr_t)large_kept);
+
+    SET(span->state, (span->state & ~(uint32_t)3) | MM_SPAN_LARGE);
+}
+
+static void page_count_of_a_kept_run(void)
+{
+    SET(mm_span_of((uintptr_t)large_kept)->page_count, 1);
+}
+
 static void bound_of_the_dummy(void)
 {
     SET(mm_span_dummy.bound, 8);
@@ -420,32 +450,35 @@ static void state_of_the_dummy(void)
 }
 
 static const struct plant fields[] = {
-    { "the dummy span's bound", bound_of_the_dummy, NULL },
-    { "the dummy span's state", state_of_the_dummy, NULL },
-    { "the countdown of a queued span", countdown_of_a_queued_span, NULL },
-    { "the countdown of a full span", countdown_of_a_full_span, NULL },
-    { "the countdown of a central span", countdown_of_a_central_span, NULL },
-    { "a full span that says it is queued", place_of_a_full_span, NULL },
-    { "a current span that is in no place", place_of_the_current_span, NULL },
-    { "an empty span that says it is queued", place_of_an_empty_span, NULL },
-    { "a place that there is not", place_out_of_range, NULL },
-    { "a span's class", class_of_a_span, NULL },
-    { "a span's magic", magic_of_a_span, NULL },
-    { "a span's bound", bound_of_a_span, NULL },
-    { "a large span's bound", bound_of_a_large_span, NULL },
-    { "a span's slots", slots_of_a_span, NULL },
-    { "a large span's slots", slots_of_a_large_span, NULL },
-    { "a span's slot size", size_of_a_span, NULL },
-    { "a large span's size", size_of_a_large_span, NULL },
-    { "a page more", page_count_too_large, NULL },
-    { "a page less", page_count_too_small, NULL },
-    { "a small span of no pages", page_count_of_a_small_span, NULL },
-    { "a span's base, a page off", base_of_a_span, NULL },
-    { "a span's base, 8 bytes off", base_off_its_page, NULL },
-    { "a small span that says it is large", state_of_a_span, NULL },
-    { "a queued span that says it is dead", state_of_a_listed_span, NULL },
-    { "a large span that says it is small", state_of_a_large_span, NULL },
-    { "a kind that there is not", kind_of_a_span, NULL },
+    { "the dummy span's bound", bound_of_the_dummy, NULL, "dummy span written" },
+    { "the dummy span's state", state_of_the_dummy, NULL, "dummy span written" },
+    { "the countdown of a queued span", countdown_of_a_queued_span, NULL, "span's place" },
+    { "the countdown of a full span", countdown_of_a_full_span, NULL, "span's place" },
+    { "the countdown of a central span", countdown_of_a_central_span, NULL, "span's place" },
+    { "a full span that says it is queued", place_of_a_full_span, NULL, "span's place" },
+    { "a current span that is in no place", place_of_the_current_span, NULL, "span's place" },
+    { "an empty span that says it is queued", place_of_an_empty_span, NULL, "span's place" },
+    { "a place that there is not", place_out_of_range, NULL, "span's place" },
+    { "a span's class", class_of_a_span, NULL, "span does not fit its class" },
+    { "a span's magic", magic_of_a_span, NULL, "span does not fit its class" },
+    { "a span's bound", bound_of_a_span, NULL, "span bound" },
+    { "a large span's bound", bound_of_a_large_span, NULL, "large span" },
+    { "a span's slots", slots_of_a_span, NULL, "span does not fit its class" },
+    { "a large span's slots", slots_of_a_large_span, NULL, "large span" },
+    { "a span's slot size", size_of_a_span, NULL, "span does not fit its class" },
+    { "a large span's size", size_of_a_large_span, NULL, "large span" },
+    { "a page more", page_count_too_large, NULL, "span page not in the page map" },
+    { "a page less", page_count_too_small, NULL, "page not in its span" },
+    { "a small span of no pages", page_count_of_a_small_span, NULL, "page not in its span" },
+    { "a span's base, a page off", base_of_a_span, NULL, "page not in its span" },
+    { "a span's base, 8 bytes off", base_off_its_page, NULL, "page not in its span" },
+    { "a small span that says it is large", state_of_a_span, NULL, "large span" },
+    { "a queued span that says it is dead", state_of_a_listed_span, NULL, "pages of dead spans" },
+    { "a large span that says it is small", state_of_a_large_span, NULL, "span does not fit its class" },
+    { "a kind that there is not", kind_of_a_span, NULL, "span kind" },
+    { "a live object that says it is faulted", flags_of_a_large_span, NULL, "page of a faulted object" },
+    { "a kept run that says it is live", state_of_a_kept_run, NULL, "kept run: " },
+    { "a kept run of another size", page_count_of_a_kept_run, NULL, "kept run: " },
 };
 
 /* ---- the page map and the arena map ---- */
@@ -507,16 +540,16 @@ static void arena_lost(void)
 }
 
 static const struct plant maps[] = {
-    { "a page map entry of another span", entry_of_another_span, NULL },
-    { "a page map entry lost", entry_lost, NULL },
-    { "a page map entry outside the metadata", entry_outside_the_metadata, NULL },
-    { "a free page with a page map entry", entry_of_a_free_page, NULL },
-    { "a page that is not ours with a page map entry", entry_of_a_page_not_ours, NULL },
-    { "an entry of the dummy arena", entry_of_the_dummy_arena, NULL },
-    { "an arena's base", base_of_an_arena, NULL },
-    { "an arena's base inside an arena", base_inside_an_arena, NULL },
-    { "an arena map entry outside the metadata", arena_outside_the_metadata, NULL },
-    { "an arena map entry lost", arena_lost, NULL },
+    { "a page map entry of another span", entry_of_another_span, NULL, "page not in its span" },
+    { "a page map entry lost", entry_lost, NULL, "taken page in no span" },
+    { "a page map entry outside the metadata", entry_outside_the_metadata, NULL, "page map outside the metadata" },
+    { "a free page with a page map entry", entry_of_a_free_page, NULL, "free page in the page map" },
+    { "a page that is not ours with a page map entry", entry_of_a_page_not_ours, NULL, "" },
+    { "an entry of the dummy arena", entry_of_the_dummy_arena, NULL, "dummy arena written" },
+    { "an arena's base", base_of_an_arena, NULL, "arena record entered elsewhere" },
+    { "an arena's base inside an arena", base_inside_an_arena, NULL, "arena record entered elsewhere" },
+    { "an arena map entry outside the metadata", arena_outside_the_metadata, NULL, "arena entry outside the metadata" },
+    { "an arena map entry lost", arena_lost, NULL, "arena records" },
 };
 
 /* ---- the page allocator ---- */
@@ -663,19 +696,19 @@ static void end_further_up(void)
 }
 
 static const struct plant pages[] = {
-    { "a used page that is not taken", taken_bit_lost, NULL },
-    { "a free page that is taken", taken_bit_too_many, NULL },
-    { "a free page that is not ours", owned_bit_lost, NULL },
-    { "a used page that is not ours", owned_bit_of_a_used_page_lost, NULL },
-    { "a used page that is released", released_bit_of_a_used_page, NULL },
-    { "a page without a frame that is not released", released_bit_lost, NULL },
-    { "a busy bit that was left", busy_bit_left, NULL },
-    { "a chunk's free pages at its start", start_of_a_chunk, NULL },
-    { "a chunk's longest run", most_of_a_chunk, NULL },
-    { "a chunk's free pages at its end", end_of_a_chunk, NULL },
-    { "the free pages at the start, a level up", start_further_up, NULL },
-    { "the longest run, a level up", most_further_up, NULL },
-    { "the free pages at the end, a level up", end_further_up, NULL },
+    { "a used page that is not taken", taken_bit_lost, NULL, "free page in the page map" },
+    { "a free page that is taken", taken_bit_too_many, NULL, "chunk summary" },
+    { "a free page that is not ours", owned_bit_lost, NULL, "free pages that are not ours" },
+    { "a used page that is not ours", owned_bit_of_a_used_page_lost, NULL, "free page in the page map" },
+    { "a used page that is released", released_bit_of_a_used_page, NULL, "page of a span is released" },
+    { "a page without a frame that is not released", released_bit_lost, NULL, "page state" },
+    { "a busy bit that was left", busy_bit_left, NULL, "busy pages" },
+    { "a chunk's free pages at its start", start_of_a_chunk, NULL, "chunk summary" },
+    { "a chunk's longest run", most_of_a_chunk, NULL, "chunk summary" },
+    { "a chunk's free pages at its end", end_of_a_chunk, NULL, "chunk summary" },
+    { "the free pages at the start, a level up", start_further_up, NULL, "tree summary" },
+    { "the longest run, a level up", most_further_up, NULL, "tree summary" },
+    { "the free pages at the end, a level up", end_further_up, NULL, "tree summary" },
 };
 
 /* ---- the CPU's caches and central ---- */
@@ -824,31 +857,31 @@ static void place_in_central(void)
 }
 
 static const struct plant lists[] = {
-    { "the word of an entry", word_of_an_entry, NULL },
-    { "a word of an entry without a span", word_without_a_span, NULL },
-    { "the base of an entry", base_of_an_entry, NULL },
-    { "the slot size of an entry", size_of_an_entry, NULL },
-    { "an entry's span that is not current", span_of_an_entry, NULL },
-    { "an entry that lost its span", span_lost_by_an_entry, NULL },
-    { "a queue that was lost", queue_lost, NULL },
-    { "a queue's tail", tail_of_the_queue, NULL },
-    { "a queue that was cut", next_in_the_queue, NULL },
-    { "a queue that leaves the metadata", next_outside_the_metadata, NULL },
-    { "a queue's link back", prev_in_the_queue, NULL },
-    { "a queue that is a circle", circle_in_the_queue, NULL },
-    { "the number of queued spans", queued_count, NULL },
-    { "a full span among the empty ones", empty_that_is_full, NULL },
-    { "an empty span of another class", empty_of_another_class, NULL },
-    { "a bit in the zero word", zero_word, NULL },
-    { "a list of empty spans that goes elsewhere", link_of_the_empty_ones, NULL },
-    { "a list of empty spans that was cut", list_of_the_empty_ones_cut, NULL },
-    { "a list of empty spans that is a circle", circle_of_the_empty_ones, NULL },
-    { "a surplus bit lost", surplus_bit_lost, NULL },
-    { "a surplus bit too many", surplus_bit_too_many, NULL },
-    { "central's list leaves the metadata", next_in_central, NULL },
-    { "central's link back", prev_in_central, NULL },
-    { "a central span with an owner", owner_in_central, NULL },
-    { "a central span that says it is queued", place_in_central, NULL },
+    { "the word of an entry", word_of_an_entry, NULL, "entry: class" },
+    { "a word of an entry without a span", word_without_a_span, NULL, "entry without a span: class" },
+    { "the base of an entry", base_of_an_entry, NULL, "entry: class" },
+    { "the slot size of an entry", size_of_an_entry, NULL, "entry: class" },
+    { "an entry's span that is not current", span_of_an_entry, NULL, "entry: class" },
+    { "an entry that lost its span", span_lost_by_an_entry, NULL, "spans in lists" },
+    { "a queue that was lost", queue_lost, NULL, "end of list: class" },
+    { "a queue's tail", tail_of_the_queue, NULL, "end of list: class" },
+    { "a queue that was cut", next_in_the_queue, NULL, "end of list: class" },
+    { "a queue that leaves the metadata", next_outside_the_metadata, NULL, "list of spans: class" },
+    { "a queue's link back", prev_in_the_queue, NULL, "list of spans: class" },
+    { "a queue that is a circle", circle_in_the_queue, NULL, "list of spans: class" },
+    { "the number of queued spans", queued_count, NULL, "queued spans" },
+    { "a full span among the empty ones", empty_that_is_full, NULL, "list of spans: class" },
+    { "an empty span of another class", empty_of_another_class, NULL, "list of spans: class" },
+    { "a bit in the zero word", zero_word, NULL, "zero word" },
+    { "a list of empty spans that goes elsewhere", link_of_the_empty_ones, NULL, "list of spans: class" },
+    { "a list of empty spans that was cut", list_of_the_empty_ones_cut, NULL, "surplus bit" },
+    { "a list of empty spans that is a circle", circle_of_the_empty_ones, NULL, "list of spans: class" },
+    { "a surplus bit lost", surplus_bit_lost, NULL, "surplus bit" },
+    { "a surplus bit too many", surplus_bit_too_many, NULL, "surplus bit" },
+    { "central's list leaves the metadata", next_in_central, NULL, "list of spans: class" },
+    { "central's link back", prev_in_central, NULL, "list of spans: class" },
+    { "a central span with an owner", owner_in_central, NULL, "span's place" },
+    { "a central span that says it is queued", place_in_central, NULL, "span's place" },
 };
 
 /* ---- counters and page tables ---- */
@@ -919,6 +952,12 @@ static uintptr_t used_page(void)
     return mm_align_down((uintptr_t)large_live + SH_PAGE_SIZE, SH_ARCH_PAGE_SIZE);
 }
 
+/* The last word of the block's head. */
+static void size_of_a_block(void)
+{
+    SET(((size_t *)metadata_begin())[-1], SH_ARCH_PAGE_SIZE - 1);
+}
+
 static void used_page_decommitted(void)
 {
     sh_arch_decommit(used_page(), SH_ARCH_PAGE_SIZE);
@@ -962,20 +1001,30 @@ static void touched_decommitted(void)
 }
 
 static const struct plant counters[] = {
-    { "a free page that is not ours", free_page_not_owned, NULL },
-    { "a page without a frame that is not ours", released_page_not_owned, NULL },
-    { "the number of pages owned", owned_count, NULL },
-    { "the number of pages released", released_count, NULL },
-    { "the number of pages in spans", spans_count, NULL },
-    { "the number of kept pages", kept_count, NULL },
-    { "the number of faulted pages", faulted_count, NULL },
-    { "the bytes of frames held", budget_taken, budget_given },
-    { "a used page that lost its frame", used_page_decommitted, used_page_committed },
-    { "a released page with a frame", released_page_committed, touched_decommitted },
-    { "a page of metadata to come with a frame", metadata_page_committed, touched_decommitted },
+    { "a free page that is not ours", free_page_not_owned, NULL, "free pages that are not ours" },
+    { "a page without a frame that is not ours", released_page_not_owned, NULL, "released pages that are not ours" },
+    { "the number of pages owned", owned_count, NULL, "pages: " },
+    { "the number of pages released", released_count, NULL, "pages released" },
+    { "the number of pages in spans", spans_count, NULL, "pages in spans" },
+    { "the number of kept pages", kept_count, NULL, "pages in kept runs" },
+    { "the number of faulted pages", faulted_count, NULL, "address space" },
+    { "the bytes of frames held", budget_taken, budget_given, "bytes of frames" },
+    { "a used page that lost its frame", used_page_decommitted, used_page_committed, "page state" },
+    { "a released page with a frame", released_page_committed, touched_decommitted, "page state" },
+    { "the size of a block of metadata", size_of_a_block, NULL, "metadata block" },
+    { "a page of metadata to come with a frame", metadata_page_committed, touched_decommitted, "metadata page state" },
 };
 
 /* ---- the tests ---- */
+
+static int lines(const char *text)
+{
+    int count = 0;
+
+    for (; *text != 0; text++)
+        count += *text == '\n';
+    return count;
+}
 
 static void expect_found(const struct plant *plant)
 {
@@ -984,10 +1033,14 @@ static void expect_found(const struct plant *plant)
     busy();
     EXPECT_WHOLE();
     plant->plant();
+    rig_log_clear();
     faults = sh_verify();
     (plant->undo != NULL ? plant->undo : put_back)();
     if (faults <= 0)
         t_fail(__FILE__, __LINE__, "sh_verify does not see %s", plant->name);
+    if (faults != lines(rig_log()) || !t_contains(rig_log(), plant->said))
+        t_fail(__FILE__, __LINE__, "of %s sh_verify says %d: %s", plant->name, faults, rig_log());
+    rig_log_clear();
     faults = sh_verify();
     if (faults != 0)
         t_fail(__FILE__, __LINE__, "after %s sh_verify finds %d: %s", plant->name, faults,
