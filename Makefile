@@ -212,7 +212,7 @@ libraries: $(LIBRARIES:%=build/%/libspanheap.a)
 KT := kernel-test
 KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
     $(filter-out $(KT)/test_util.c $(KT)/test_suites.c $(KT)/test_kasan.c,$(wildcard $(KT)/test_*.c)))
-KT_HOST_ONLY := test_script test_sweep test_lies
+KT_HOST_ONLY := test_script test_sweep test_lies test_linear
 KT_BOOT_ONLY := test_kernel test_timer
 KT_KASAN := kasan test_kasan
 KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) rig_host rig_area rig_hooks sweep_situations \
