@@ -48,6 +48,9 @@ bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *
 /* In rig_panics, until the next reset, the hook jumps out of the library for misuse too. */
 void rig_panic_leaves(void);
 
+/* Likewise, the hook returns to the library for corruption too. */
+void rig_panic_returns(void);
+
 /* The report of the last panic, and how many there were since rig_panics began. */
 const char *rig_report(void);
 unsigned rig_panic_count(void);

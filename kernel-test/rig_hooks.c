@@ -12,7 +12,7 @@
 #define LOG_SIZE (16u * 1024)
 
 static enum sh_context context_now;
-static bool panic_awaited, panic_seen, panic_leaves;
+static bool panic_awaited, panic_seen, panic_leaves, panic_returns;
 static unsigned panic_count;
 static enum sh_panic panic_kind;
 static jmp_buf panic_exit;
@@ -34,7 +34,7 @@ void sh_kernel_panic(enum sh_panic kind, const char *report)
     panic_seen = true;
     panic_count++;
     panic_kind = kind;
-    if (kind == SH_PANIC_CORRUPTION || panic_leaves)
+    if (kind == SH_PANIC_CORRUPTION ? !panic_returns : panic_leaves)
         longjmp(panic_exit, 1);
 }
 
@@ -53,6 +53,11 @@ bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *
 void rig_panic_leaves(void)
 {
     panic_leaves = true;
+}
+
+void rig_panic_returns(void)
+{
+    panic_returns = true;
 }
 
 const char *rig_report(void)
@@ -112,7 +117,7 @@ enum sh_context rig_hooks_context(void)
 
 void rig_hooks_forget(void)
 {
-    panic_awaited = panic_leaves = false;
+    panic_awaited = panic_leaves = panic_returns = false;
     context_now = SH_THREAD;
     rig_log_clear();
 }

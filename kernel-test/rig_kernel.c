@@ -33,7 +33,7 @@ static struct {
     bool expected, seen;
     unsigned count;
     enum sh_panic kind;
-    bool leaves;
+    bool leaves, returns;
     struct k_jump back; /* out of the library, on corruption */
     char report[2048];
 } panic;
@@ -90,7 +90,7 @@ static void on_panic(enum sh_panic kind, const char *report)
     panic.seen = true;
     panic.count++;
     panic.kind = kind;
-    if (kind == SH_PANIC_CORRUPTION || panic.leaves)
+    if (kind == SH_PANIC_CORRUPTION ? !panic.returns : panic.leaves)
         k_longjmp(&panic.back, 1);
 }
 
@@ -155,7 +155,7 @@ static void forget_scripts(void)
     probing = false;
     scripted_context = SH_THREAD;
     budget = 0;
-    panic.expected = panic.leaves = false;
+    panic.expected = panic.leaves = panic.returns = false;
     rig_fail(0, false);
     rig_log_clear();
 }
@@ -311,6 +311,11 @@ bool rig_panics(enum sh_panic kind, const char *text, void (*fn)(void *), void *
 void rig_panic_leaves(void)
 {
     panic.leaves = true;
+}
+
+void rig_panic_returns(void)
+{
+    panic.returns = true;
 }
 
 const char *rig_report(void)

@@ -227,6 +227,17 @@ static void a_handler_may_be_faster(void)
     EXPECT_WHOLE();
 }
 
+/* Who asks for pages goes on by what it says. */
+static void a_flush_says_whether_it_gave(void)
+{
+    start(3);
+    EXPECT(!mm_cache_flush_surplus());
+    free_all();
+    EXPECT(mm_cache_flush_surplus());
+    EXPECT(!mm_cache_flush_surplus());
+    EXPECT_WHOLE();
+}
+
 /* ---- corruption that is found ---- */
 
 static void try_free(void *p)
@@ -279,44 +290,56 @@ static void expect_dead(void)
         expect_dead(); \
     } while (0)
 
+/* A kernel's hook may leave the library for good, or come back: nothing is given either way. */
+static void hook(bool comes_back)
+{
+    if (comes_back)
+        rig_panic_returns();
+}
+
 /* Every place where no slot can be live. */
 static void a_free_where_no_slot_is_live_is_corruption(void)
 {
     static const uint8_t places[] = { MM_PLACE_NONE, MM_PLACE_EMPTY, 77 };
 
-    for (unsigned i = 0; i < sizeof(places); i++) {
+    for (unsigned i = 0; i < 2 * sizeof(places); i++) {
         start(1);
-        span_of(0)->place = places[i];
+        hook((i & 1) != 0);
+        span_of(0)->place = places[i / 2];
         EXPECT_CORRUPTION("a slot was freed where none is live", try_free, (void *)held[0]);
     }
 }
 
 static void a_queued_span_without_a_free_slot_is_corruption(void)
 {
-    void *p = NULL;
-
-    start(2);
-    sh_free((void *)held[0]);
-    for (unsigned i = 0; i < mm_span_words(span_of(0)); i++)
-        span_of(0)->free[i] = 0;
-    take(slots - 2);
-    EXPECT_CORRUPTION("was queued, but has no free slot", try_malloc, &p);
-    EXPECT(p == NULL);
+    for (unsigned comes_back = 0; comes_back < 2; comes_back++) {
+        void *p = NULL;
+        start(2);
+        hook(comes_back != 0);
+        sh_free((void *)held[0]);
+        for (unsigned i = 0; i < mm_span_words(span_of(0)); i++)
+            span_of(0)->free[i] = 0;
+        take(slots - 2);
+        EXPECT_CORRUPTION("was queued, but has no free slot", try_malloc, &p);
+        EXPECT(p == NULL);
+    }
 }
 
 /* The page allocator's summary says more than its bits. */
 static void a_summary_that_promises_too_much_is_corruption(void)
 {
-    struct mm_chunk *chunk;
-    void *p = NULL;
-
-    start(1);
-    take(slots - 2);
-    chunk = mm_chunk_of(held[0]);
-    for (unsigned i = 0; i < MM_CHUNK_PAGES / MM_WORD_BITS; i++)
-        chunk->taken[i] = ~(uintptr_t)0;
-    EXPECT_CORRUPTION("page allocator: a summary of level", try_malloc, &p);
-    EXPECT(p == NULL);
+    for (unsigned comes_back = 0; comes_back < 2; comes_back++) {
+        struct mm_chunk *chunk;
+        void *p = NULL;
+        start(1);
+        hook(comes_back != 0);
+        take(slots - 2);
+        chunk = mm_chunk_of(held[0]);
+        for (unsigned i = 0; i < MM_CHUNK_PAGES / MM_WORD_BITS; i++)
+            chunk->taken[i] = ~(uintptr_t)0;
+        EXPECT_CORRUPTION("page allocator: a summary of level", try_malloc, &p);
+        EXPECT(p == NULL);
+    }
 }
 
 static struct mm_lock outer = MM_LOCK_INIT(MM_RANK_CENTRAL), inner = MM_LOCK_INIT(MM_RANK_HEAP);
@@ -350,18 +373,34 @@ static void lock_twice(void *arg)
     mm_unlock(&inner, first);
 }
 
+/* From the outermost to the innermost. */
+static void lock_every_rank(void)
+{
+    struct mm_lock lock[MM_RANKS];
+    arch_flags flags[MM_RANKS];
+
+    for (unsigned rank = 0; rank < MM_RANKS; rank++) {
+        lock[rank] = (struct mm_lock)MM_LOCK_INIT((uint8_t)rank);
+        flags[rank] = mm_lock(&lock[rank]);
+    }
+    for (unsigned rank = MM_RANKS; rank-- > 0;)
+        mm_unlock(&lock[rank], flags[rank]);
+}
+
 /* Debug builds alone look. */
 static void locks_are_taken_in_order(void)
 {
     start(1);
     lock_in_order(NULL);
     lock_in_order(NULL);
+    lock_every_rank();
     if (!MM_DEBUG)
         return;
     EXPECT_CORRUPTION("a lock of rank", lock_out_of_order, NULL);
     inner.taken = outer.taken = 0;
     EXPECT_CORRUPTION("a lock of rank", lock_twice, NULL);
     inner.taken = outer.taken = 0;
+    lock_every_rank(); /* nothing is held from the heap that died */
 }
 
 static const struct test tests[] = {
@@ -372,6 +411,7 @@ static const struct test tests[] = {
     { "the_countdown_of_a_current_span_starts_again", the_countdown_of_a_current_span_starts_again },
     { "queued_spans_keep_their_order", queued_spans_keep_their_order },
     { "a_handler_may_be_faster", a_handler_may_be_faster },
+    { "a_flush_says_whether_it_gave", a_flush_says_whether_it_gave },
     { "a_free_where_no_slot_is_live_is_corruption", a_free_where_no_slot_is_live_is_corruption },
     { "a_queued_span_without_a_free_slot_is_corruption",
       a_queued_span_without_a_free_slot_is_corruption },
