@@ -4,12 +4,22 @@
  */
 #include "kernel-test/k_string.h"
 #include "kernel-test/test_util.h"
+#include "mm/heap.h"
 #include "mm/span.h"
 
 #define MANY 1500u
 
 static struct t_block blocks[MANY];
 static size_t classes[T_MAX_CLASSES];
+
+/* With the rig's hooks, or with none: what only a kernel with a context hook asks for is another way
+ * through the heap.  Tests of what both ways promise begin so, for each `hooks` of 0 and 1. */
+static void begin(unsigned hooks)
+{
+    static const struct sh_config bare = { .size = sizeof(bare) };
+
+    rig_start(0, hooks != 0 ? NULL : &bare);
+}
 
 /* The largest power of two that divides `size`, at most a heap page. */
 static size_t promised_align(size_t size)
@@ -35,29 +45,32 @@ static void check_size(size_t size)
 
 static void every_size_is_usable(void)
 {
-    rig_start(0, NULL);
-    for (size_t size = 0; size <= 1100; size++)
-        check_size(size);
-    for (unsigned shift = 10; shift < 19; shift++)
-        for (size_t around = 0; around < 5; around++)
-            check_size(((size_t)1 << shift) + around - 2);
-    EXPECT_WHOLE();
+    for (unsigned hooks = 0; hooks < 2; hooks++) {
+        begin(hooks);
+        for (size_t size = 0; size <= 1100; size++)
+            check_size(size);
+        for (unsigned shift = 10; shift < 19; shift++)
+            for (size_t around = 0; around < 5; around++)
+                check_size(((size_t)1 << shift) + around - 2);
+        EXPECT_WHOLE();
+    }
 }
 
 static void every_class_keeps_its_alignment(void)
 {
-    unsigned count;
-
-    rig_start(0, NULL);
-    count = t_classes(classes);
-    for (unsigned c = 0; c < count; c++) {
-        for (unsigned i = 0; i < 9; i++) {
-            blocks[i].p = sh_malloc(classes[c]);
-            EXPECT(blocks[i].p != NULL);
-            EXPECT_EQ((uintptr_t)blocks[i].p & (promised_align(classes[c]) - 1), 0);
+    for (unsigned hooks = 0; hooks < 2; hooks++) {
+        unsigned count;
+        begin(hooks);
+        count = t_classes(classes);
+        for (unsigned c = 0; c < count; c++) {
+            for (unsigned i = 0; i < 9; i++) {
+                blocks[i].p = sh_malloc(classes[c]);
+                EXPECT(blocks[i].p != NULL);
+                EXPECT_EQ((uintptr_t)blocks[i].p & (promised_align(classes[c]) - 1), 0);
+            }
+            for (unsigned i = 0; i < 9; i++)
+                sh_free(blocks[i].p);
         }
-        for (unsigned i = 0; i < 9; i++)
-            sh_free(blocks[i].p);
     }
 }
 
@@ -354,19 +367,21 @@ static void large_objects_are_whole(void)
 
 static void free_sized_takes_the_size_given(void)
 {
-    rig_start(0, NULL);
-    for (size_t size = 0; size <= 1100; size++)
-        sh_free_sized(sh_malloc(size), size);
-    for (unsigned i = 0; i < STEPS; i++) {
-        void *p = sh_malloc(steps[i]);
-        size_t usable = sh_usable_size(p);
-        sh_free_sized(p, steps[i]);
-        p = sh_malloc(steps[i]);
-        sh_free_sized(p, usable);
-        sh_free_sized(sh_calloc(steps[i], 1), steps[i]);
-        sh_free_sized(sh_realloc(sh_malloc(steps[i]), 3000), 3000);
+    for (unsigned hooks = 0; hooks < 2; hooks++) {
+        begin(hooks);
+        for (size_t size = 0; size <= 1100; size++)
+            sh_free_sized(sh_malloc(size), size);
+        for (unsigned i = 0; i < STEPS; i++) {
+            void *p = sh_malloc(steps[i]);
+            size_t usable = sh_usable_size(p);
+            sh_free_sized(p, steps[i]);
+            p = sh_malloc(steps[i]);
+            sh_free_sized(p, usable);
+            sh_free_sized(sh_calloc(steps[i], 1), steps[i]);
+            sh_free_sized(sh_realloc(sh_malloc(steps[i]), 3000), 3000);
+        }
+        EXPECT_WHOLE();
     }
-    EXPECT_WHOLE();
 }
 
 /* A block that was aligned, or shrunk in place, lies in a larger slot than its size asks for. */
@@ -429,18 +444,20 @@ static void live_objects_never_overlap(void)
 {
     uint32_t random = 2463534242u;
 
-    rig_start(0, NULL);
-    for (unsigned i = 0; i < MANY; i++) {
-        size_t size = t_below(&random, i % 16 == 0 ? 9000 : 600);
-        blocks[i] = t_take(size, t_random(&random));
+    for (unsigned hooks = 0; hooks < 2; hooks++) {
+        begin(hooks);
+        for (unsigned i = 0; i < MANY; i++) {
+            size_t size = t_below(&random, i % 16 == 0 ? 9000 : 600);
+            blocks[i] = t_take(size, t_random(&random));
+        }
+        for (unsigned i = 0; i < MANY; i += 2)
+            t_give(&blocks[i]);
+        for (unsigned i = 0; i < MANY; i += 2)
+            blocks[i] = t_take(t_below(&random, 1200), t_random(&random));
+        for (unsigned i = 0; i < MANY; i++)
+            t_give(&blocks[i]);
+        EXPECT_WHOLE();
     }
-    for (unsigned i = 0; i < MANY; i += 2)
-        t_give(&blocks[i]);
-    for (unsigned i = 0; i < MANY; i += 2)
-        blocks[i] = t_take(t_below(&random, 1200), t_random(&random));
-    for (unsigned i = 0; i < MANY; i++)
-        t_give(&blocks[i]);
-    EXPECT_WHOLE();
 }
 
 struct visit {
@@ -535,6 +552,44 @@ static void a_freed_run_serves_the_next_object(void)
     EXPECT_WHOLE();
 }
 
+/* One of up to twice the size, to the next of four steps an octave, serves too; a longer one is left. */
+static void a_freed_run_of_twice_the_size_serves(void)
+{
+    const size_t size = 16 * SH_PAGE_SIZE;
+
+    rig_start(0, NULL);
+    for (unsigned quarters = 4; quarters <= 10; quarters++) {
+        void *p = sh_malloc(quarters * size / 4);
+        sh_free(p);
+        EXPECT_EQ(mm_heap_counts.kept, quarters * 4);
+        p = sh_malloc(size);
+        EXPECT_EQ(sh_usable_size(p), quarters <= 9 ? quarters * size / 4 : size);
+        EXPECT_EQ(mm_heap_counts.kept, quarters <= 9 ? 0 : quarters * 4);
+        sh_free(p);
+        sh_trim(0);
+    }
+    EXPECT_WHOLE();
+}
+
+/* So many pages may be kept, to the last one, in a heap that has hardly more. */
+static void runs_are_kept_up_to_their_share(void)
+{
+    const size_t last = MM_RUN_CACHE_LEAST - 16;
+    void *first, *second, *third;
+
+    rig_start(0, NULL);
+    first = sh_malloc(16 * SH_PAGE_SIZE);
+    second = sh_malloc(last * SH_PAGE_SIZE);
+    third = sh_malloc(17 * SH_PAGE_SIZE);
+    EXPECT(first != NULL && second != NULL && third != NULL);
+    sh_free(first);
+    sh_free(second);
+    EXPECT_EQ(mm_heap_counts.kept, MM_RUN_CACHE_LEAST);
+    sh_free(third);
+    EXPECT_EQ(mm_heap_counts.kept, MM_RUN_CACHE_LEAST);
+    EXPECT_WHOLE();
+}
+
 /* However often it is asked in vain, the heap takes no more records for itself. */
 static void asking_in_vain_takes_nothing(void)
 {
@@ -600,6 +655,8 @@ static const struct test tests[] = {
     { "realloc_keeps_bytes", realloc_keeps_bytes },
     { "realloc_within_the_block_stays", realloc_within_the_block_stays },
     { "a_freed_run_serves_the_next_object", a_freed_run_serves_the_next_object },
+    { "a_freed_run_of_twice_the_size_serves", a_freed_run_of_twice_the_size_serves },
+    { "runs_are_kept_up_to_their_share", runs_are_kept_up_to_their_share },
     { "asking_in_vain_takes_nothing", asking_in_vain_takes_nothing },
     { "realloc_to_half_moves", realloc_to_half_moves },
     { "realloc_to_zero_keeps_an_object", realloc_to_zero_keeps_an_object },
