@@ -5,6 +5,8 @@
 #include "kernel-test/test_util.h"
 
 #include "mm/arena.h"
+#include "mm/explain.h"
+#include "mm/report.h"
 #include "mm/span.h"
 
 static void start(const struct sh_config *given)
@@ -46,6 +48,15 @@ static void expect_said(int line, const void *p, size_t offset, const char *text
 }
 
 #define EXPECT_SAID(p, offset, text) expect_said(__LINE__, p, offset, text)
+
+/* The words with numbers in them, in static text. */
+static const char *words(const char *format, size_t number, const void *p)
+{
+    static char text[100];
+
+    mm_format(text, sizeof text, format, number, (uintptr_t)p);
+    return text;
+}
 
 static void addresses_outside(void)
 {
@@ -110,6 +121,47 @@ static void free_slots(void)
     EXPECT_SAID(p, 9, "9 bytes into a free");
 }
 
+/* Who freed it before is not the live object's affair; and what nobody noted is not said. */
+static void live_objects_have_not_been_freed(void)
+{
+    for (unsigned tier = 2; tier <= 4; tier++) {
+        char *p, *q;
+        START(.tier = tier, .quarantine = 1);
+        p = sh_malloc(100);
+        sh_free(p);
+        q = sh_malloc(100);
+        EXPECT_SAID(q, 0, "a live 100-byte object");
+        EXPECT(t_contains(rig_log(), "allocated at 0x") && !t_contains(rig_log(), "freed at"));
+        EXPECT(tier != 2 || p == q);
+    }
+}
+
+/* Whatever room there is: as much of the text as fits, an end, and not a byte behind it. */
+static void texts_are_cut_to_their_room(void)
+{
+    enum { ROOM = 200 };
+    static char whole[ROOM], text[ROOM + 2];
+    uintptr_t address;
+    size_t length;
+
+    START(.tier = 3, .guard_sample = SIZE_MAX);
+    address = (uintptr_t)sh_malloc(40);
+    sh_free((void *)address);
+    mm_explain_place(address + 9, whole, sizeof whole);
+    length = t_length(whole);
+    EXPECT(length > 60 && length < ROOM && t_contains(whole, "allocated at 0x"));
+    for (size_t room = 1; room <= ROOM; room++) {
+        for (size_t i = 0; i < sizeof text; i++)
+            text[i] = '#';
+        mm_explain_place(address + 9, text, room);
+        EXPECT_EQ(t_length(text), room - 1 < length ? room - 1 : length);
+        for (size_t i = 0; text[i] != 0; i++)
+            EXPECT_EQ(text[i], whole[i]);
+        for (size_t i = room; i < sizeof text; i++)
+            EXPECT_EQ(text[i], '#');
+    }
+}
+
 /* Slots do not always fill the pages: the rest is a tail. */
 static void tail_of_a_span(void)
 {
@@ -154,16 +206,19 @@ static void demand_pages(void)
 
 static void guard_pages(void)
 {
-    char *p, *end;
+    char *p, *end, *page;
 
     START(.tier = 2, .guard_sample = 1);
     p = sh_malloc(48);
     end = (char *)mm_align_up((uintptr_t)p + 48, SH_GRANULE_SIZE);
     EXPECT_SAID(end, 12, "a guard page");
-    EXPECT(t_contains(rig_log(), "bytes past the end of a live 48-byte object"));
-    EXPECT(t_contains(rig_log(), "allocated at 0x"));
-    EXPECT_SAID((char *)mm_align_down((uintptr_t)p, SH_GRANULE_SIZE), (size_t)-1, "a guard page");
-    EXPECT(t_contains(rig_log(), "bytes before a live 48-byte object"));
+    EXPECT_SAID(end, 12, words(": %z bytes past the end of a live 48-byte object at %x",
+                               (size_t)(end + 12 - (p + 48)), p));
+    EXPECT(t_contains(rig_log(), "allocated at 0x") && !t_contains(rig_log(), "freed at"));
+    page = (char *)mm_align_down((uintptr_t)p, SH_GRANULE_SIZE);
+    EXPECT_SAID(page, (size_t)-1, "a guard page");
+    EXPECT_SAID(page, (size_t)-1, words(": %z bytes before a live 48-byte object at %x",
+                                        (size_t)(p - (page - 1)), p));
     EXPECT_SAID(p, (size_t)-8, "8 bytes before a live 48-byte object");
     sh_free(p);
     EXPECT_SAID(end, 12, "of a freed 48-byte object");
@@ -221,6 +276,8 @@ static const struct test tests[] = {
     { "live_objects", live_objects },
     { "past_the_end", past_the_end },
     { "free_slots", free_slots },
+    { "live_objects_have_not_been_freed", live_objects_have_not_been_freed },
+    { "texts_are_cut_to_their_room", texts_are_cut_to_their_room },
     { "tail_of_a_span", tail_of_a_span },
     { "pages_given_back", pages_given_back },
     { "demand_pages", demand_pages },

@@ -5,6 +5,8 @@
  */
 #include "kernel-test/test_util.h"
 
+#include "mm/arena.h"
+
 #define HELD 300u
 
 static struct t_block blocks[HELD];
@@ -88,6 +90,29 @@ static void nothing_is_held_before_the_first_allocation(void)
     EXPECT_EQ(stats.meta_bytes, 0);
     EXPECT_EQ(stats.arenas, 0);
     EXPECT_EQ(stats.spans, 0);
+    EXPECT_EQ(stats.windows, rig_is_machine() ? 1 : 0); /* the host's port does not tell */
+    EXPECT_WHOLE();
+}
+
+/* A page of a live object that nobody has touched is not in use. */
+static void in_use_is_what_has_a_frame(void)
+{
+    const struct sh_config demand = { .size = sizeof(demand), .demand = true, .hooks = rig_hooks() };
+    struct sh_stats before, after;
+    volatile uint8_t *p;
+
+    rig_start(0, &demand);
+    EXPECT(sh_malloc(100) != NULL);
+    sh_stats(&before);
+    p = sh_malloc(20 * SH_GRANULE_SIZE);
+    EXPECT(p != NULL);
+    for (unsigned touched = 0; touched < 20; touched += 5) {
+        sh_stats(&after);
+        EXPECT_EQ(after.heap_in_use - before.heap_in_use, touched * SH_GRANULE_SIZE);
+        EXPECT_EQ(after.heap_free, before.heap_free);
+        for (unsigned i = touched; i < touched + 5; i++)
+            p[i * SH_GRANULE_SIZE] = 1;
+    }
     EXPECT_WHOLE();
 }
 
@@ -248,6 +273,26 @@ static void the_map_tells_kinds_apart(void)
     EXPECT_WHOLE();
 }
 
+/* What a freed object left behind faults; what never was the heap's is blank. */
+static void the_map_shows_faults(void)
+{
+    enum { SIZE = 256 << 10, MIDDLE = SIZE / 2 };
+    const struct sh_config config = { .size = sizeof(config), .tier = 4, .hooks = rig_hooks() };
+    uintptr_t p, records;
+
+    rig_start(0, &config);
+    p = (uintptr_t)sh_malloc(SIZE);
+    EXPECT(p != 0);
+    EXPECT_MARK(p + MIDDLE, 'L');
+    sh_free((void *)p);
+    EXPECT_MARK(p + MIDDLE, 'x');
+    /* In the same chunk on most machines, and if so not the heap's. */
+    records = (uintptr_t)mm_arena_of(p);
+    if (((records ^ p) & ~(MM_CHUNK_SIZE - 1)) == 0)
+        EXPECT_MARK(records, ' ');
+    EXPECT_WHOLE();
+}
+
 static void explain_names_the_address(void)
 {
     void *p;
@@ -285,12 +330,14 @@ static const struct test tests[] = {
     { "live_bytes_are_the_usable_bytes", live_bytes_are_the_usable_bytes },
     { "mallocs_and_frees_are_counted", mallocs_and_frees_are_counted },
     { "nothing_is_held_before_the_first_allocation", nothing_is_held_before_the_first_allocation },
+    { "in_use_is_what_has_a_frame", in_use_is_what_has_a_frame },
     { "first_allocation_takes_few_frames", first_allocation_takes_few_frames },
     { "ledger_of_frames_is_met", ledger_of_frames_is_met },
     { "statistics_before_init_are_zero", statistics_before_init_are_zero },
     { "a_visit_ends_where_it_is_told", a_visit_ends_where_it_is_told },
     { "map_is_printed_in_80_columns", map_is_printed_in_80_columns },
     { "the_map_tells_kinds_apart", the_map_tells_kinds_apart },
+    { "the_map_shows_faults", the_map_shows_faults },
     { "explain_names_the_address", explain_names_the_address },
     { "errors_have_names", errors_have_names },
 };

@@ -183,6 +183,9 @@ static void expect_sums(const char *file, int line)
     if (s.heap_sys != s.heap_in_use + s.heap_free + s.heap_released)
         t_fail(file, line, "heap_sys %zu is not in use %zu + free %zu + released %zu", s.heap_sys,
                s.heap_in_use, s.heap_free, s.heap_released);
+    if (s.heap_in_use + s.heap_released > s.heap_sys)
+        t_fail(file, line, "heap_in_use %zu and released %zu are more than heap_sys %zu", s.heap_in_use,
+               s.heap_released, s.heap_sys);
     if (s.frames_held != held)
         t_fail(file, line, "frames_held says %zu, the ledger %zu", s.frames_held, held);
     if (s.frames_held != s.heap_in_use + s.heap_free + s.meta_bytes + s.table_bytes)
