@@ -154,7 +154,25 @@ static void other_addresses_have_the_dummy(void)
     }
 }
 
+/* Inclusive: also where the last byte is the first one of a piece. */
+static void records_reach_to_the_last_byte(void)
+{
+    uintptr_t at;
+
+    begin();
+    donate(0, 8 * T_MIB);
+    EXPECT(sh_malloc(100) != NULL);
+    at = window_base + 2 * MM_ARENA_SIZE;
+    EXPECT(mm_arena_of(at) == &mm_arena_dummy);
+    EXPECT(mm_arena_ensure(at + SH_PAGE_SIZE, at + MM_ARENA_SIZE));
+    EXPECT_EQ(mm_arena_of(at)->base, at);
+    EXPECT_EQ(mm_arena_of(at + MM_ARENA_SIZE)->base, at + MM_ARENA_SIZE);
+    EXPECT(mm_arena_of(at + 2 * MM_ARENA_SIZE) == &mm_arena_dummy);
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
+    { "records_reach_to_the_last_byte", records_reach_to_the_last_byte },
     { "bounds_never_lead_the_records", bounds_never_lead_the_records },
     { "records_are_complete_when_they_are_entered", records_are_complete_when_they_are_entered },
     { "every_record_is_walked_in_both_directions", every_record_is_walked_in_both_directions },

@@ -57,6 +57,8 @@ static void dead_heap_gives_no_sample(void)
     EXPECT(rig_panics(SH_PANIC_CORRUPTION, "on purpose", die, NULL));
     EXPECT(sh_malloc(40) == NULL);
     EXPECT(sh_calloc(4, 10) == NULL);
+    /* And what is found next is reported too. */
+    EXPECT(rig_panics(SH_PANIC_CORRUPTION, "on purpose", die, NULL));
 }
 
 /* Eight objects of 100,000 bytes that are held back, whose frames nobody else can have. */
@@ -98,21 +100,45 @@ static void trim_and_limit_empty_the_quarantine(void)
     EXPECT_WHOLE();
 }
 
-/* What a handler freed waits for a thread: sh_trim is one. */
-static void trim_takes_what_a_handler_freed(void)
+/* What a handler freed waits for a thread: each of these calls is one. */
+static void threads_take_what_a_handler_freed(void)
 {
+    enum { TRIM, MALLOC, PAGES, FREE, CALLS };
     struct sh_stats stats;
-    void *p;
 
+    for (unsigned call = 0; call < CALLS; call++) {
+        void *p, *q;
+        START(.tier = 4);
+        p = sh_malloc(100000);
+        q = sh_malloc(100);
+        rig_context(SH_INTERRUPT);
+        sh_free(p);
+        rig_context(SH_THREAD);
+        EXPECT_EQ(sh_arch_state((uintptr_t)p), SH_READY);
+        if (call == TRIM)
+            sh_trim(0);
+        else if (call == MALLOC)
+            EXPECT(sh_malloc(100) != NULL);
+        else if (call == PAGES)
+            EXPECT(sh_alloc_pages(1) != NULL);
+        else
+            sh_free(q);
+        EXPECT_EQ(sh_arch_state((uintptr_t)p), SH_FAULT);
+        sh_stats(&stats);
+        EXPECT(call != TRIM || stats.heap_free == 0);
+        EXPECT_WHOLE();
+    }
+}
+
+/* Nothing lies between a run's guard and the next run. */
+static void guarded_runs_lie_side_by_side(void)
+{
     START(.tier = 4);
-    p = sh_malloc(100000);
-    rig_context(SH_INTERRUPT);
-    sh_free(p);
-    rig_context(SH_THREAD);
-    sh_trim(0);
-    sh_stats(&stats);
-    EXPECT_EQ(stats.heap_free, 0);
-    EXPECT_EQ(sh_arch_state((uintptr_t)p), SH_FAULT);
+    for (size_t count = 1; count < 6; count++) {
+        uintptr_t p = (uintptr_t)sh_alloc_pages(count), q = (uintptr_t)sh_alloc_pages(count);
+        EXPECT_EQ(q - p, mm_align_up(count << MM_PAGE_SHIFT, SH_GRANULE_SIZE) + SH_GRANULE_SIZE);
+        EXPECT_EQ(sh_arch_state(q - 1), SH_FAULT);
+    }
     EXPECT_WHOLE();
 }
 
@@ -306,7 +332,8 @@ static const struct test tests[] = {
     { "runs_of_any_count_are_refused", runs_of_any_count_are_refused },
     { "run_that_was_written_all_over_is_one_report", run_that_was_written_all_over_is_one_report },
     { "reports_without_a_return_lose_nothing", reports_without_a_return_lose_nothing },
-    { "trim_takes_what_a_handler_freed", trim_takes_what_a_handler_freed },
+    { "threads_take_what_a_handler_freed", threads_take_what_a_handler_freed },
+    { "guarded_runs_lie_side_by_side", guarded_runs_lie_side_by_side },
 };
 
 SUITE(guard, tests);

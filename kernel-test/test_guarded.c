@@ -261,16 +261,33 @@ static void guard_pages_are_explained_without_notes(void)
 /* What sh_verify says of a heap in whose records something was changed. */
 static void expect_found(int line, const char *text)
 {
+    int faults, said = 0;
+
     rig_log_clear();
-    if (sh_verify() == 0 || !t_contains(rig_log(), text))
+    faults = sh_verify();
+    for (const char *at = rig_log(); *at != 0; at++)
+        said += *at == '\n';
+    if (faults == 0 || faults != said || !t_contains(rig_log(), text))
         t_fail(__FILE__, line, "not found: %s; the log says: %s", text, rig_log());
 }
 
 #define EXPECT_FOUND(text) expect_found(__LINE__, text)
 
+/* A page of the pool that waits for an object, with another one behind it in the list. */
+static uintptr_t first_of_the_pool(void)
+{
+    const struct mm_span *span;
+    uintptr_t at = 0;
+
+    while ((span = mm_span_next(&at)) != NULL)
+        if ((span->flags & MM_SPAN_POOL) != 0 && mm_span_state(span) == MM_SPAN_DEAD && span->next != NULL)
+            return span->base;
+    t_fail(__FILE__, __LINE__, "the pool has no two pages");
+}
+
 static void what_is_planted_is_found(void)
 {
-    struct mm_span *span;
+    struct mm_span *span, *next;
     struct mm_note *notes;
     uintptr_t base;
     void *p;
@@ -315,6 +332,14 @@ static void what_is_planted_is_found(void)
     span->flags &= (uint8_t)~MM_SPAN_FENCED;
     EXPECT_FOUND("list of fenced pages");
     span->flags |= MM_SPAN_FENCED;
+    EXPECT_WHOLE();
+    /* The list of the pool, cut behind its first page. */
+    span = mm_span_of(first_of_the_pool());
+    next = span->next;
+    EXPECT(next != NULL);
+    span->next = NULL;
+    EXPECT_FOUND("pages of fenced objects to come");
+    span->next = next;
     EXPECT_WHOLE();
 }
 
@@ -408,12 +433,12 @@ static void a_dirty_slot_is_not_lost(void)
     sh_free(use.p);
     sh_stats(&before);
     for (unsigned i = 20; i < 40; i++)
-        ((volatile uint8_t *)use.p)[i] = 1;
+        ((volatile uint8_t *)use.p)[i] = 0x41;
     EXPECT(rig_panics(SH_PANIC_MISUSE, "write after free", do_malloc, &use));
     report = rig_report();
     /* Eight bytes are shown. */
-    EXPECT(t_contains(report, " 0x1 0x1 0x1 0x1 0x1 0x1 0x1 0x1"));
-    EXPECT(!t_contains(report, " 0x1 0x1 0x1 0x1 0x1 0x1 0x1 0x1 0x1"));
+    EXPECT(t_contains(report, " 0x41 0x41 0x41 0x41 0x41 0x41 0x41 0x41"));
+    EXPECT(!t_contains(report, " 0x41 0x41 0x41 0x41 0x41 0x41 0x41 0x41 0x41"));
     sh_stats(&after);
     EXPECT_EQ(after.live_objects, before.live_objects + 1);
     EXPECT_WHOLE();
@@ -427,12 +452,77 @@ static void realloc_stays_where_it_should(void)
         start(kind, 0);
         p = sh_malloc(1000);
         EXPECT(sh_realloc(p, 1000) == p);
+        /* Up to the last byte of the slot, or of what lies before the red zone. */
+        EXPECT(sh_realloc(p, mm_span_of((uintptr_t)p)->size - (kinds[kind].tier == 2 ? 8 : 0)) == p);
         EXPECT(sh_realloc(p, 1010) == p);
         EXPECT(sh_realloc(p, 600) == p);
         q = sh_realloc(p, 400);
         EXPECT(q != NULL && q != p);
         p = sh_malloc(50000);
         EXPECT(sh_realloc(p, 50001) == p);
+        EXPECT_WHOLE();
+    }
+}
+
+/* Blocks that lie elsewhere than their size says: told by it all the same, in every kind of heap. */
+static void sizes_of_aligned_blocks_are_taken(void)
+{
+    static const size_t sizes[] = { 0, 1, 100, MM_CLASS_LIMIT - 8, MM_CLASS_LIMIT, MM_CLASS_LIMIT + 1 };
+
+    for (unsigned kind = 0; kind <= KINDS; kind++) {
+        if (kind == KINDS)
+            rig_start(0, NULL);
+        else
+            start(kind, 0);
+        for (size_t align = 8; align <= 4 * SH_PAGE_SIZE; align *= 2) {
+            for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+                void *p = sh_aligned_alloc(align, sizes[i]);
+                EXPECT(p != NULL && ((uintptr_t)p & (align - 1)) == 0);
+                sh_free_sized(p, sizes[i]);
+            }
+        }
+        EXPECT_WHOLE();
+    }
+}
+
+static void do_free_sized(void *arg)
+{
+    struct use *use = arg;
+    sh_free_sized(use->p, use->size);
+}
+
+/* From tier 2 the size is exact, but 0 and 1 are the same. */
+static void sizes_are_exact_where_they_are_noted(void)
+{
+    for (size_t size = 0; size <= 2; size++) {
+        for (size_t told = 0; told <= 48; told += told < 3 ? 1 : 45) {
+            struct use use = { NULL, told, NULL };
+            start(1, 0);
+            use.p = sh_malloc(size);
+            if ((told == 0 ? 1 : told) == (size == 0 ? 1 : size))
+                sh_free_sized(use.p, told);
+            else
+                EXPECT(rig_panics(SH_PANIC_MISUSE, "wrong size", do_free_sized, &use));
+        }
+    }
+    EXPECT_WHOLE();
+}
+
+/* What cannot be had takes nothing, however often it is asked for, in every kind of heap. */
+static void asking_in_vain_takes_no_records(void)
+{
+    struct sh_stats before, after;
+
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        start(kind, 0);
+        EXPECT(sh_malloc(16) != NULL);
+        for (unsigned i = 0; i < 202; i++) {
+            EXPECT(sh_alloc_pages((size_t)1 << 16) == NULL);
+            EXPECT(sh_malloc((size_t)1 << 29) == NULL && sh_calloc(1 << 15, 1 << 14) == NULL);
+            EXPECT(sh_aligned_alloc(MM_ARENA_SIZE, (size_t)1 << 29) == NULL);
+            sh_stats(i == 1 ? &before : &after);
+        }
+        EXPECT_EQ(after.meta_bytes, before.meta_bytes);
         EXPECT_WHOLE();
     }
 }
@@ -499,6 +589,9 @@ static const struct test tests[] = {
     { "a_dirty_slot_is_not_lost", a_dirty_slot_is_not_lost },
     { "realloc_stays_where_it_should", realloc_stays_where_it_should },
     { "limits_are_inclusive", limits_are_inclusive },
+    { "sizes_of_aligned_blocks_are_taken", sizes_of_aligned_blocks_are_taken },
+    { "sizes_are_exact_where_they_are_noted", sizes_are_exact_where_they_are_noted },
+    { "asking_in_vain_takes_no_records", asking_in_vain_takes_no_records },
     { "tail_is_explained_by_the_object_below", tail_is_explained_by_the_object_below },
     { "offline_leaves_nothing_empty", offline_leaves_nothing_empty },
     { "wrong_fields_of_spans_are_found", wrong_fields_of_spans_are_found },

@@ -344,7 +344,21 @@ static void idle_runs_are_found_from_the_top(void)
     EXPECT_WHOLE();
 }
 
+static void free_page(void *page)
+{
+    mm_pages_free(*(uintptr_t *)page, 1);
+}
+
+/* Debug builds alone look. */
+static void a_free_run_is_not_freed_again(void)
+{
+    begin();
+    if (MM_DEBUG)
+        EXPECT(rig_panics(SH_PANIC_CORRUPTION, "assertion failed", free_page, &low));
+}
+
 static const struct test tests[] = {
+    { "a_free_run_is_not_freed_again", a_free_run_is_not_freed_again },
     { "first_fit_is_exact", first_fit_is_exact },
     { "every_size_can_be_exhausted", every_size_can_be_exhausted },
     { "only_fit_is_found_at_every_bit", only_fit_is_found_at_every_bit },

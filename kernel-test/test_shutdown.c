@@ -5,6 +5,8 @@
  */
 #include "kernel-test/test_util.h"
 
+#include "mm/context.h"
+
 static uintptr_t area(void)
 {
     size_t size;
@@ -141,6 +143,21 @@ static void stale_pointer_of_an_earlier_life_is_misuse(void)
     EXPECT(rig_panics(SH_PANIC_MISUSE, t_hex((uintptr_t)p), free_it, p));
 }
 
+/* A hook that never returned, out of a heap that has ended: this is a thread again. */
+static void marks_of_an_earlier_life_are_forgotten(void)
+{
+    struct mm_hook_mark mark;
+
+    rig_start(16 * T_MIB, NULL);
+    mm_hook_enter(&mark);
+    EXPECT_EQ(mm_context(), SH_INTERRUPT);
+    EXPECT_EQ(sh_shutdown(), SH_OK);
+    EXPECT_EQ(rig_window(area() + 32 * T_MIB, 16 * T_MIB), SH_OK);
+    EXPECT_EQ(sh_init(NULL), SH_OK);
+    EXPECT_EQ(mm_context(), SH_THREAD);
+    EXPECT(sh_malloc(100000) != NULL);
+}
+
 static void expect_init(const struct sh_config *config, int error)
 {
     rig_reset();
@@ -213,6 +230,7 @@ static const struct test tests[] = {
     { "shutdown_of_an_untouched_heap_is_ok", shutdown_of_an_untouched_heap_is_ok },
     { "heap_starts_again_like_the_first_time", heap_starts_again_like_the_first_time },
     { "stale_pointer_of_an_earlier_life_is_misuse", stale_pointer_of_an_earlier_life_is_misuse },
+    { "marks_of_an_earlier_life_are_forgotten", marks_of_an_earlier_life_are_forgotten },
     { "configuration_that_means_nothing_is_refused", configuration_that_means_nothing_is_refused },
     { "shorter_configuration_is_an_older_callers", shorter_configuration_is_an_older_callers },
     { "cpu_goes_offline_and_comes_back", cpu_goes_offline_and_comes_back },

@@ -4,6 +4,8 @@
  */
 #include "kernel-test/test_util.h"
 
+#include "mm/budget.h"
+
 #define MANY 512u
 #define HOLE_PAGES (2 * MM_GRANULE_PAGES)
 #define HOLE_SIZE (HOLE_PAGES << MM_PAGE_SHIFT)
@@ -112,6 +114,28 @@ static void trim_gives_no_more_than_needed(void)
     EXPECT_EQ(idle(), before);
 }
 
+/* Also where what has to go lies in several places. */
+static void trim_of_many_places_gives_no_more_than_needed(void)
+{
+    enum { EACH = 16, PLACES = 6 };
+    void *between[PLACES];
+
+    rig_start(0, NULL);
+    for (unsigned i = 0; i < PLACES; i++) {
+        t_held[i] = sh_alloc_pages(EACH * MM_GRANULE_PAGES);
+        between[i] = sh_alloc_pages(MM_GRANULE_PAGES);
+        EXPECT(t_held[i] != NULL && between[i] != NULL);
+    }
+    sh_trim(0);
+    for (unsigned i = 0; i < PLACES; i++)
+        sh_free_pages(t_held[i]);
+    for (unsigned keep = PLACES * EACH - 3; keep > EACH; keep -= EACH - 3) {
+        sh_trim(keep * SH_GRANULE_SIZE);
+        EXPECT_EQ(idle(), keep * SH_GRANULE_SIZE);
+    }
+    EXPECT_WHOLE();
+}
+
 static void freed_large_object_goes_back(void)
 {
     rig_start(0, NULL);
@@ -186,6 +210,7 @@ static void limit_that_is_held_exactly_trims_nothing(void)
     held = rig_frames_held();
     EXPECT_EQ(sh_set_limit(held), SH_OK);
     EXPECT_EQ(rig_frames_held(), held);
+    EXPECT(mm_budget_allows(0) && !mm_budget_allows(1));
     EXPECT_EQ(sh_set_limit(held - 1), SH_OK);
     EXPECT(rig_frames_held() < held);
     EXPECT_WHOLE();
@@ -217,6 +242,21 @@ static void limit_of_the_configuration_holds(void)
     EXPECT(t_drain(1, T_MAX_HELD) * SH_PAGE_SIZE > 512 * T_KIB);
     EXPECT(rig_frames_held() <= T_MIB);
     EXPECT_WHOLE();
+}
+
+/* However little it allows: what has no frame is not touched. */
+static void limit_is_a_ceiling_from_the_first_frame_on(void)
+{
+    for (size_t limit = 1; limit < 24 * SH_GRANULE_SIZE; limit += SH_GRANULE_SIZE / 2) {
+        const struct sh_config config = { .size = sizeof(config), .limit = limit, .hooks = rig_hooks() };
+        rig_start(0, &config);
+        while (sh_malloc(100) != NULL)
+            ;
+        (void)sh_alloc_pages(1);
+        (void)sh_malloc(50000);
+        EXPECT(rig_frames_held() <= limit);
+        EXPECT_WHOLE();
+    }
 }
 
 /* Memory idle in one place serves a request in another before the limit refuses it. */
@@ -289,12 +329,14 @@ static const struct test tests[] = {
     { "trim_keeps_contents_of_live_blocks", trim_keeps_contents_of_live_blocks },
     { "trim_keeps_at_most_what_was_asked", trim_keeps_at_most_what_was_asked },
     { "trim_gives_no_more_than_needed", trim_gives_no_more_than_needed },
+    { "trim_of_many_places_gives_no_more_than_needed", trim_of_many_places_gives_no_more_than_needed },
     { "freed_large_object_goes_back", freed_large_object_goes_back },
     { "trimmed_memory_is_zero_when_it_comes_back", trimmed_memory_is_zero_when_it_comes_back },
     { "limit_is_a_ceiling", limit_is_a_ceiling },
     { "limit_below_what_is_held_trims", limit_below_what_is_held_trims },
     { "limit_that_is_held_exactly_trims_nothing", limit_that_is_held_exactly_trims_nothing },
     { "limit_below_what_lives_is_busy", limit_below_what_lives_is_busy },
+    { "limit_is_a_ceiling_from_the_first_frame_on", limit_is_a_ceiling_from_the_first_frame_on },
     { "limit_of_the_configuration_holds", limit_of_the_configuration_holds },
     { "limit_is_met_by_giving_idle_memory_back", limit_is_met_by_giving_idle_memory_back },
 };
