@@ -452,7 +452,7 @@ help:
 
 # BENCH=prefix: only the lines that begin so.
 BENCH ?=
-KT_BENCH := printf bench bench_loads bench_frag host_bench
+KT_BENCH := printf bench bench_loads bench_frag bench_gc host_bench
 BENCH_CONFIG := $(ARCH)$(if $(filter arm-64k,$(ARCH)-$(PAGE)),-64k)
 BENCH_FILE := $(if $(filter host,$(ARCH)),host-bench,kernel.elf)
 

@@ -17,8 +17,11 @@
 struct load {
     bench_load *run;
     size_t parameter;
-    const char *lines[LINES]; /* what it prints: the first is its name, memory/… is of that suite */
+    const char *lines[LINES]; /* what it prints: the first is its name; memory/… gc/… name the suite */
 };
+
+#define GRAPH(which, name) \
+    { bench_gc_mark, which, { "gc/" name } }, { bench_gc_collect, which, { "gc/" name "-collect" } }
 
 static const struct load loads[] = {
     { bench_pair, 16, { "pair-16" } },
@@ -43,6 +46,19 @@ static const struct load loads[] = {
     { bench_sampled, 1000, { "sampled-churn1k", "memory/sampled-churn1k" } },
     { bench_holes, 1u << 15, { "find-2-behind-holes" } },
     { bench_init_frames, 0, { "memory/init-frames" } },
+    GRAPH(BENCH_LIST, "list-exact"),
+    GRAPH(BENCH_TREE, "tree-exact"),
+    GRAPH(BENCH_HASH, "hash-exact"),
+    GRAPH(BENCH_SHUFFLED, "shuffled-exact"),
+    GRAPH(BENCH_CONSERVATIVE + BENCH_LIST, "list-conservative"),
+    GRAPH(BENCH_CONSERVATIVE + BENCH_TREE, "tree-conservative"),
+    GRAPH(BENCH_CONSERVATIVE + BENCH_HASH, "hash-conservative"),
+    GRAPH(BENCH_CONSERVATIVE + BENCH_SHUFFLED, "shuffled-conservative"),
+    { bench_gc_sweep, BENCH_SWEEP_SPAN, { "gc/sweep-span" } },
+    { bench_gc_sweep, BENCH_SWEEP_WORD, { "gc/sweep-word" } },
+    { bench_gc_sweep_object, 16, { "gc/sweep-object" } },
+    { bench_gc_step, 0, { "gc/longest-step" } },
+    { bench_gc_alloc, 20000, { "gc/alloc-16" } },
 };
 
 static size_t room_used;
@@ -57,19 +73,33 @@ bool bench_begins(const char *text, const char *with)
     return true;
 }
 
-/* Memory is measured once, in the build for one CPU. */
+/* The suite of a line of the table, and its name in it. */
+static const char *split(const char *line, const char **name)
+{
+    static const char *const suites[] = { "memory", "gc" };
+
+    for (unsigned i = 0; i < sizeof suites / sizeof suites[0]; i++)
+        if (bench_begins(line, suites[i])) {
+            for (*name = line; *(*name)++ != '/';)
+                ;
+            return suites[i];
+        }
+    *name = line;
+    return BENCH_MALLOC;
+}
+
+/* Memory and the collector are measured once, in the build for one CPU. */
 static bool wants(const char *suite, const char *name)
 {
-    return (SH_MAX_CPUS == 1 || !bench_begins(suite, "memory")) && bench_wants(suite, name);
+    return (SH_MAX_CPUS == 1 || bench_begins(suite, "malloc")) && bench_wants(suite, name);
 }
 
 static bool wanted(const struct load *load)
 {
     for (unsigned i = 0; i < LINES && load->lines[i] != NULL; i++) {
-        const char *line = load->lines[i];
-        bool memory = bench_begins(line, "memory/");
+        const char *name, *suite = split(load->lines[i], &name);
 
-        if (wants(memory ? "memory" : BENCH_MALLOC, memory ? line + 7 : line))
+        if (wants(suite, name))
             return true;
     }
     return false;
@@ -90,9 +120,12 @@ void bench_run(void)
 {
     for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++)
         if (wanted(&loads[i])) {
+            const char *name;
+
             room_used = 0;
             bench_config = (struct sh_config){ .size = sizeof bench_config };
-            loads[i].run(loads[i].lines[0], loads[i].parameter);
+            split(loads[i].lines[0], &name);
+            loads[i].run(name, loads[i].parameter);
         }
 }
 

@@ -1,6 +1,7 @@
 /*
- * The benchmarks: what lies between the loads (bench_loads.c, bench_frag.c), the harness (bench.c)
- * and the machine that measures (bench_kernel.c in the booted kernel, host_bench.c on the host).
+ * The benchmarks: what lies between the loads (bench_loads.c, bench_frag.c, bench_gc.c), the harness
+ * (bench.c) and the machine that measures (bench_kernel.c in the booted kernel, host_bench.c on the
+ * host).
  *
  * A load calls the heap through two pairs of functions: `bench_cold` where nothing is measured,
  * `bench_hot` between bench_begin and bench_end.  What the harness itself costs is the machine's to
@@ -32,6 +33,13 @@ bool bench_wants(const char *suite, const char *name);
  * together. */
 void bench_begin(void);
 void bench_end(const char *name);
+
+/* Between the same two: instructions of function(arg) count, or count less. */
+void bench_call(void (*function)(void *arg), void *arg);
+void bench_uncall(void (*function)(void *arg), void *arg);
+
+/* In place of bench_end where these were called: instructions an operation, of so many. */
+void bench_end_calls(const char *suite, const char *name, uint32_t operations);
 
 /* Instructions of the last call through bench_hot; 0 where the machine counts no single calls. */
 uint32_t bench_last(void);
@@ -109,5 +117,14 @@ bench_load bench_replace; /* BENCH_CHURN … */
 bench_load bench_frag;
 bench_load bench_holes;   /* how many */
 bench_load bench_init_frames;
+
+enum { BENCH_LIST, BENCH_TREE, BENCH_HASH, BENCH_SHUFFLED, BENCH_CONSERVATIVE };
+enum { BENCH_SWEEP_SPAN, BENCH_SWEEP_WORD };
+
+bench_load bench_gc_mark, bench_gc_collect; /* BENCH_LIST …, + BENCH_CONSERVATIVE: not exact */
+bench_load bench_gc_step;
+bench_load bench_gc_sweep;        /* BENCH_SWEEP_SPAN … */
+bench_load bench_gc_sweep_object; /* size */
+bench_load bench_gc_alloc;        /* how many objects */
 
 #endif

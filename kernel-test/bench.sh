@@ -43,11 +43,12 @@ wanted()
     return 1
 }
 
-# Instructions that callgrind collected inside the two functions: "operations instructions".
+# What the program says, and the instructions that callgrind collected inside the two functions:
+# "operations addend instructions".
 collected()
 {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
-        --toggle-collect=counted_malloc --toggle-collect=counted_free "$1" "$2" "$3" 2>"$out" ||
+        --toggle-collect=counted_malloc --toggle-collect=counted_call "$1" "$2" "$3" 2>"$out" ||
         return 1
     sed -n 's/.*Collected : //p' "$out"
 }
@@ -55,8 +56,8 @@ collected()
 count()
 {
     set -- "$2" $(collected "$1" count "$2") $(collected "$1" empty "$2")
-    [ $# -eq 5 ] || return 1
-    echo "$@" | awk '{ printf "bench %s %.1f instructions\n", $1, $3 / $2 - $5 / $4 + 3 }'
+    [ $# -eq 7 ] || return 1
+    echo "$@" | awk '{ printf "bench %s %.1f instructions\n", $1, ($4 + $3) / $2 - $7 / $5 }'
 }
 
 # Of several runs the shortest: what else the machine does only adds.
@@ -68,6 +69,7 @@ shortest()
 clock()
 {
     operations=$("$1" count "$2") || return 1
+    operations=${operations% *}
     set -- "$2" "$operations" "$(shortest "$1" ns "$2")" "$(shortest "$1" null "$2")"
     echo "$@" | awk '{ printf "bench %s %.1f ns\n", $1, ($3 - $4) / $2 }'
 }
@@ -75,7 +77,7 @@ clock()
 measure()
 {
     case $2 in
-    memory/*) "$1" memory "$2" ;;
+    memory/* | gc/longest-step) "$1" plain "$2" ;;
     */slowest-*) "$1" steps "$2" ;;
     *) if command -v valgrind >/dev/null; then count "$1" "$2"; else clock "$1" "$2"; fi ;;
     esac

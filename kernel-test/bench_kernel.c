@@ -20,7 +20,7 @@
 
 static uint64_t sum;
 static uint32_t mallocs, frees, last;
-static uint32_t empty_malloc, empty_free; /* timed calls of `empty`, without its return */
+static uint32_t empty_malloc, empty_call; /* timed calls of `empty`, without its return */
 
 uintptr_t bench_room_base;
 
@@ -37,7 +37,7 @@ static __attribute__((noinline)) void *time_malloc(void *(*function)(size_t), si
     return p;
 }
 
-static __attribute__((noinline)) void time_free(void (*function)(void *), void *p)
+static __attribute__((noinline)) void time_call(void (*function)(void *), void *p)
 {
     uint32_t start = k_cycles();
 
@@ -57,20 +57,34 @@ static void *hot_malloc(size_t size)
 
 static void hot_free(void *p)
 {
-    time_free(sh_free, p);
-    last -= empty_free;
+    time_call(sh_free, p);
+    last -= empty_call;
     sum += last;
     frees++;
 }
 
 struct bench_calls bench_cold = { sh_malloc, sh_free }, bench_hot = { hot_malloc, hot_free };
 
+void bench_call(void (*function)(void *arg), void *arg)
+{
+    time_call(function, arg);
+    last -= empty_call;
+    sum += last;
+}
+
+void bench_uncall(void (*function)(void *arg), void *arg)
+{
+    time_call(function, arg);
+    last -= empty_call;
+    sum -= last;
+}
+
 static void calibrate(void)
 {
     time_malloc((void *(*)(size_t))empty, 0);
     empty_malloc = last - 1;
-    time_free((void (*)(void *))empty, NULL);
-    empty_free = last - 1;
+    time_call((void (*)(void *))empty, NULL);
+    empty_call = last - 1;
 }
 
 bool bench_wants(const char *suite, const char *name)
@@ -95,6 +109,11 @@ void bench_end(const char *name)
 {
     bench_line(BENCH_MALLOC, name, sum, mallocs > frees ? mallocs : frees, mallocs > 1 ? 1 : 0,
                "instructions");
+}
+
+void bench_end_calls(const char *suite, const char *name, uint32_t operations)
+{
+    bench_line(suite, name, sum, operations, 1, "instructions");
 }
 
 uint32_t bench_last(void)

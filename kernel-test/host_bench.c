@@ -2,13 +2,13 @@
  * The benchmarks on the host:  host-bench MODE [suite/name]
  *
  *     list     the names of all lines, without running anything
- *     memory   a line of the suite memory
- *     ns       nanoseconds of the loop, from which `null` goes
- *     null     the same loop where malloc and free do nothing
- *     count    what bench.sh runs under callgrind: counts go on inside counted_malloc and
- *              counted_free only; prints how many there were
- *     empty    the same where they call functions that do nothing: what the two cost themselves,
- *              and 3 instructions (a value and a return, and a return)
+ *     plain    a line whose value needs no measuring: the suite memory, gc/longest-step
+ *     ns       nanoseconds of the loop or of the calls, from which `null` goes
+ *     null     the same loop where malloc and free do nothing; the calls that count less
+ *     count    what bench.sh runs under callgrind, which counts inside counted_malloc and counted_call
+ *              only; prints how many operations there were, and what to add to the difference
+ *     empty    the same where they call functions that do nothing: what the two cost themselves, and
+ *              2 instructions (a value and a return) or 1 (a return) that are to be added
  *     steps    single calls, each instruction stepped by a parent process: for the slowest ones
  *              among the first STEPPED
  *
@@ -33,6 +33,8 @@
 
 static const char *mode, *wanted = "";
 static unsigned long mallocs, frees;
+static long calls;       /* counting, less those that count less */
+static long long spent;  /* nanoseconds in them */
 static struct timespec begin;
 static uint32_t last;
 
@@ -98,7 +100,7 @@ static void *(*inner_malloc)(size_t) = sh_malloc;
 static void (*inner_free)(void *) = sh_free;
 
 __attribute__((noinline)) void *counted_malloc(size_t size);
-__attribute__((noinline)) void counted_free(void *p);
+__attribute__((noinline)) void counted_call(void (*function)(void *), void *arg);
 
 /* The empty statements keep the calls from being jumps. */
 void *counted_malloc(size_t size)
@@ -109,9 +111,9 @@ void *counted_malloc(size_t size)
     return p;
 }
 
-void counted_free(void *p)
+void counted_call(void (*function)(void *), void *arg)
 {
-    inner_free(p);
+    function(arg);
     __asm__ volatile("" : : : "memory");
 }
 
@@ -124,7 +126,18 @@ static void *count_malloc(size_t size)
 static void count_free(void *p)
 {
     frees++;
-    counted_free(p);
+    counted_call(inner_free, p);
+}
+
+/* In the mode where it does not count, a call is made all the same, and an empty one counts. */
+static void call_in(bool counting, void (*function)(void *), void *arg)
+{
+    if (counting) {
+        counted_call(function, arg);
+    } else {
+        function(arg);
+        counted_call(empty_free, NULL);
+    }
 }
 
 /*
@@ -228,22 +241,68 @@ static void start_stepping(void)
  * Modes
  */
 
+static bool mode_is(const char *name)
+{
+    return strcmp(mode, name) == 0;
+}
+
+static long long since(const struct timespec *from)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (long long)(now.tv_sec - from->tv_sec) * 1000000000 + (now.tv_nsec - from->tv_nsec);
+}
+
+static void call(bool less, void (*function)(void *), void *arg)
+{
+    struct timespec from;
+
+    calls += less ? -1 : 1;
+    if (mode_is("count") || mode_is("empty")) {
+        call_in(mode_is(less ? "empty" : "count"), function, arg);
+        return;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    function(arg);
+    if (mode_is(less ? "null" : "ns"))
+        spent += since(&from);
+}
+
+void bench_call(void (*function)(void *arg), void *arg)
+{
+    call(false, function, arg);
+}
+
+void bench_uncall(void (*function)(void *arg), void *arg)
+{
+    call(true, function, arg);
+}
+
 void bench_begin(void)
 {
     clock_gettime(CLOCK_MONOTONIC, &begin);
 }
 
+static void print_figures(unsigned long operations, long long time)
+{
+    if (mode_is("ns") || mode_is("null"))
+        printf("%lld\n", time);
+    if (mode_is("count") || mode_is("empty"))
+        printf("%lu %ld\n", operations, (long)(2 * mallocs + frees) + calls);
+}
+
 void bench_end(const char *name)
 {
-    struct timespec end;
-
     (void)name;
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    if (strcmp(mode, "ns") == 0 || strcmp(mode, "null") == 0)
-        printf("%lld\n", (long long)(end.tv_sec - begin.tv_sec) * 1000000000 +
-                             (end.tv_nsec - begin.tv_nsec));
-    if (strcmp(mode, "count") == 0 || strcmp(mode, "empty") == 0)
-        printf("%lu\n", mallocs > frees ? mallocs : frees);
+    print_figures(mallocs > frees ? mallocs : frees, since(&begin));
+}
+
+void bench_end_calls(const char *suite, const char *name, uint32_t operations)
+{
+    (void)suite;
+    (void)name;
+    print_figures(operations, spent);
 }
 
 uint32_t bench_last(void)
@@ -253,16 +312,16 @@ uint32_t bench_last(void)
 
 static void set_mode(void)
 {
-    if (strcmp(mode, "empty") == 0) {
+    if (mode_is("empty")) {
         inner_malloc = empty_malloc;
         inner_free = empty_free;
         bench_cold = (struct bench_calls){ empty_malloc, empty_free };
     }
-    if (strcmp(mode, "empty") == 0 || strcmp(mode, "count") == 0)
+    if (mode_is("empty") || mode_is("count"))
         bench_hot = (struct bench_calls){ count_malloc, count_free };
-    if (strcmp(mode, "null") == 0)
+    if (mode_is("null"))
         bench_cold = bench_hot = (struct bench_calls){ empty_malloc, empty_free };
-    if (strcmp(mode, "steps") == 0)
+    if (mode_is("steps"))
         start_stepping();
 }
 
@@ -271,7 +330,7 @@ int main(int argc, char **argv)
     void *room = mmap(NULL, BENCH_ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (argc < 2 || argc > 3 || room == MAP_FAILED) {
-        fprintf(stderr, "usage: %s list | memory|ns|null|count|empty|steps suite/name\n", argv[0]);
+        fprintf(stderr, "usage: %s list | plain|ns|null|count|empty|steps suite/name\n", argv[0]);
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
