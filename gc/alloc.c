@@ -30,6 +30,7 @@
 #include "mm/memory.h"
 #include "mm/misuse.h"
 #include "mm/report.h"
+#include "mm/scavenge.h"
 
 /* Full spans that a refill sweeps before it takes a new one: they bound its time, and cost so little. */
 #define REFILL_SWEEPS 100
@@ -246,6 +247,10 @@ static void *allocate(enum gc_kind kind, size_t size, uintptr_t site, struct gc_
     }
     struct gc_span *gs = place(kind, size, &index, &fresh);
     if (gs == NULL && context == SH_THREAD && size <= SIZE_MAX / 2 && gc_cycle_collect()) {
+        gs = place(kind, size, &index, &fresh);
+    }
+    /* Pages may lie idle and a descriptor still want a frame that is not to be had. */
+    if (gs == NULL && context == SH_THREAD && mm_may_flush() && mm_scavenge(0) != 0) {
         gs = place(kind, size, &index, &fresh);
     }
     if (gs == NULL) {
