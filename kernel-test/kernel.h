@@ -36,10 +36,14 @@
 /* Console and end. */
 
 void k_putc(char c);
+/* Waits for a character. */
+char k_getc(void);
 /* Ends QEMU: status 33 = pass, 35 = fail. */
 _Noreturn void k_exit(bool pass);
 /* Prints why and ends with fail.  For the kernel's own broken promises. */
 _Noreturn void k_panic(const char *why, uintptr_t value);
+/* The stack that kmain runs on: [bottom, top), an unmapped page below. */
+extern char k_stack_bottom[], k_stack_top[];
 /* "x86 2-level", "x86 pae", "arm", … for the last line of a run. */
 const char *k_machine(void);
 
@@ -148,10 +152,12 @@ void k_timer_interrupt(void);
 void k_timer_arm(unsigned period);
 void k_timer_disarm(void);
 
-/* What the kernel does: main.c.  Its two other programs. */
+/* What the kernel does: main.c.  Its other programs: 0 = all went well. */
 _Noreturn void kmain(void);
 int replay_main(void);
 int bench_main(void);
 int demo_main(void);
+int lisp_main(void);
+int lisp_show(void); /* one program, after the replay */
 
 #endif

@@ -6,7 +6,7 @@
 
 /* Parts of the image, page aligned: linker/arm.ld. */
 extern char k_image_start[], k_text_end[], k_rodata_end[], k_image_end[];
-extern char k_stack_guard[], k_stack_bottom[], k_stack_top[];
+extern char k_stack_guard[];
 
 #define ARM_RAM 0x40000000u
 

@@ -19,6 +19,15 @@ void k_putc(char c)
     uart[0] = (uint8_t)c;
 }
 
+char k_getc(void)
+{
+    volatile uint32_t *uart = (volatile uint32_t *)ARM_UART;
+
+    while ((uart[6] & 0x10) != 0) /* receive queue empty */
+        k_pause();
+    return (char)uart[0];
+}
+
 /* Semihosting: SYS_EXIT_EXTENDED with ADP_Stopped_ApplicationExit. */
 void k_exit(bool pass)
 {

@@ -36,6 +36,13 @@ void k_putc(char c)
     x86_out8(COM1, (uint8_t)c);
 }
 
+char k_getc(void)
+{
+    while ((x86_in8(COM1 + 5) & 0x01) == 0) /* nothing received */
+        k_pause();
+    return (char)x86_in8(COM1);
+}
+
 static void console_start(void)
 {
     static const uint8_t settings[][2] = {

@@ -6,7 +6,7 @@
 
 /* Parts of the image, page aligned: linker/x86.ld. */
 extern char k_image_start[], k_text_end[], k_rodata_end[], k_image_end[];
-extern char k_stack_guard[], k_stack_bottom[], k_stack_top[];
+extern char k_stack_guard[];
 
 #define X86_LAPIC (K_PRIVATE_BASE + 0x00D00000u) /* where its registers are mapped */
 #define X86_LAPIC_PHYSICAL 0xFEE00000u
