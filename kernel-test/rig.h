@@ -60,11 +60,17 @@ unsigned rig_panic_count(void);
  * entries outside the windows).  Logs each fault, returns their number. */
 unsigned rig_audit(void);
 
+/* The stack of the thread that runs the tests: [low, high). */
+void rig_stack(const void **low, const void **high);
+
 /* The context that the `context` hook reports, SH_THREAD after a reset. */
 void rig_context(enum sh_context context);
 
 /* The hooks table of the rig (log and context at least), for a test's own sh_config. */
 const struct sh_hooks *rig_hooks(void);
+
+/* The same with scan_stacks, stop_world and resume_world: what the stack refers to is kept. */
+const struct sh_hooks *rig_stack_hooks(void);
 
 /* Text logged through the log hook since rig_log_clear, up to 16 KiB, 0-terminated. */
 const char *rig_log(void);

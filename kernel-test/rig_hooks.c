@@ -10,6 +10,7 @@
 #include "kernel-test/test_util.h"
 
 #define LOG_SIZE (16u * 1024)
+#define STACK_SIZE ((size_t)1 << 20) /* of it, what tests may use: the host gives more */
 
 static enum sh_context context_now;
 static bool panic_awaited, panic_seen, panic_leaves, panic_returns;
@@ -19,6 +20,7 @@ static jmp_buf panic_exit;
 static char report_text[4096];
 static char log_text[LOG_SIZE];
 static size_t log_length;
+static bool stopped;
 
 unsigned sh_kernel_cpu(void)
 {
@@ -87,9 +89,54 @@ static enum sh_context context_hook(void)
     return context_now;
 }
 
+/* libc's: where the main thread's stack begins. */
+extern void *__libc_stack_end;
+
+void rig_stack(const void **low, const void **high)
+{
+    *high = __libc_stack_end;
+    *low = (const char *)*high - STACK_SIZE;
+}
+
+static void scan_stacks(void (*scan)(const void *low, const void *high, void *arg), void *arg)
+{
+    const void *low, *high;
+
+    rig_stack(&low, &high);
+    scan(low, high, arg);
+}
+
+/* There is one thread, so nobody needs to be stopped: but once, and then resumed. */
+static void stop_world(void)
+{
+    if (stopped)
+        t_fail(__FILE__, __LINE__, "the world is stopped twice");
+    stopped = true;
+}
+
+static void resume_world(void)
+{
+    if (!stopped)
+        t_fail(__FILE__, __LINE__, "the world is resumed, and was not stopped");
+    stopped = false;
+}
+
 const struct sh_hooks *rig_hooks(void)
 {
     static const struct sh_hooks hooks = { .context = context_hook, .log = log_line };
+
+    return &hooks;
+}
+
+const struct sh_hooks *rig_stack_hooks(void)
+{
+    static const struct sh_hooks hooks = {
+        .context = context_hook,
+        .log = log_line,
+        .stop_world = stop_world,
+        .resume_world = resume_world,
+        .scan_stacks = scan_stacks,
+    };
 
     return &hooks;
 }
@@ -117,7 +164,7 @@ enum sh_context rig_hooks_context(void)
 
 void rig_hooks_forget(void)
 {
-    panic_awaited = panic_leaves = panic_returns = false;
+    panic_awaited = panic_leaves = panic_returns = stopped = false;
     context_now = SH_THREAD;
     rig_log_clear();
 }

@@ -23,6 +23,7 @@ static unsigned long calls, failed, fail_at;
 static bool fail_on;
 static void (*probe)(void);
 static bool probing;
+static bool stopped; /* between stop_world and resume_world */
 static volatile unsigned blamed; /* rig_blame since the last reset */
 static bool has_hooks; /* somebody took the hooks: so the directories must be kept alike */
 static enum sh_context scripted_context;
@@ -136,10 +137,46 @@ static uint64_t cycles(void)
     return all;
 }
 
+void rig_stack(const void **low, const void **high)
+{
+    *low = k_stack_bottom;
+    *high = k_stack_top;
+}
+
+static void scan_stacks(void (*scan)(const void *low, const void *high, void *arg), void *arg)
+{
+    scan(k_stack_bottom, k_stack_top, arg);
+}
+
+/* There is one CPU and one thread, so nobody needs to be stopped: but once, and then resumed. */
+static void stop_world(void)
+{
+    if (stopped)
+        k_panic("the world is stopped twice", 0);
+    stopped = true;
+}
+
+static void resume_world(void)
+{
+    if (!stopped)
+        k_panic("the world is resumed, and was not stopped", 0);
+    stopped = false;
+}
+
 static const struct sh_hooks hooks = {
     .context = context,
     .log = log_line,
     .top_level_changed = top_level_changed,
+    .cycles = cycles,
+};
+
+static const struct sh_hooks stack_hooks = {
+    .context = context,
+    .log = log_line,
+    .top_level_changed = top_level_changed,
+    .stop_world = stop_world,
+    .resume_world = resume_world,
+    .scan_stacks = scan_stacks,
     .cycles = cycles,
 };
 
@@ -152,7 +189,7 @@ static void forget_scripts(void)
     k_fault_handler = sh_handle_fault;
     k_frames_check(true);
     probe = NULL;
-    probing = false;
+    probing = stopped = false;
     scripted_context = SH_THREAD;
     budget = 0;
     panic.expected = panic.leaves = panic.returns = false;
@@ -237,7 +274,7 @@ void rig_start(size_t size, const struct sh_config *config)
     rig_reset();
     error = rig_window(K_AREA_BASE, size != 0 ? size : (size_t)64 << 20);
     own.hooks = rig_hooks();
-    has_hooks = config == NULL || config->hooks == own.hooks;
+    has_hooks = config == NULL || config->hooks == own.hooks || config->hooks == &stack_hooks;
     if (error == SH_OK)
         error = sh_init(config != NULL ? config : &own);
     if (error != SH_OK)
@@ -343,6 +380,12 @@ const struct sh_hooks *rig_hooks(void)
 {
     has_hooks = true;
     return &hooks;
+}
+
+const struct sh_hooks *rig_stack_hooks(void)
+{
+    has_hooks = true;
+    return &stack_hooks;
 }
 
 const char *rig_log(void)
