@@ -18,7 +18,8 @@
  * may come at any allocation; with LISP_COLLECT one does at each, with LISP_STEP a step.
  *
  * An error is NO_VALUE, handed up to lisp_run or the prompt, with the text in lisp.message and the innermost
- * expression that failed in lisp.where.  Neither takes memory: running out of it is an error too.
+ * expression that failed in lisp.where.  Neither takes memory: running out of it is an error too.  Then a
+ * reserve is given up, and with it the next form is read.
  */
 #include "kernel-test/lisp_object.h"
 
@@ -55,7 +56,10 @@ static value run_form(struct lisp_reader *reader)
     if (form == END_OF_TEXT || form == NO_VALUE)
         return form;
     form = lisp_compile(form);
-    return form != NO_VALUE ? lisp_eval(form, NIL) : NO_VALUE;
+    form = form != NO_VALUE ? lisp_eval(form, NIL) : NO_VALUE;
+    if (form != NO_VALUE)
+        lisp_reserve();
+    return form;
 }
 
 static void put_error(void)

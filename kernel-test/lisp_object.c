@@ -14,6 +14,7 @@
 #include "kernel-test/k_string.h"
 
 #define TABLE_SIZE 64u /* a power of two */
+#define RESERVE_SIZE ((size_t)64 << 10)
 
 static const uintptr_t pair_pointers[] = { 3 };
 static const uintptr_t symbol_pointers[] = { 2 | 4 | 8 };
@@ -36,9 +37,17 @@ static void *allocate(const struct sh_gc_type *type, size_t size, unsigned flags
     else if (lisp.config->stress == LISP_STEP)
         sh_gc_step(LISP_STEP_WORDS);
     object = type != NULL ? sh_gc_new(type, 1) : sh_gc_malloc(size, flags);
-    if (object == NULL)
+    if (object == NULL) {
+        lisp_store(&lisp.root.reserve, NO_VALUE);
         lisp_fail("out of memory", NO_VALUE);
+    }
     return object;
+}
+
+void lisp_reserve(void)
+{
+    if (lisp.root.reserve == NO_VALUE)
+        lisp_store(&lisp.root.reserve, (value)sh_gc_malloc(RESERVE_SIZE, SH_GC_NOSCAN));
 }
 
 static uintptr_t header(enum lisp_kind kind, unsigned operation, size_t count)

@@ -177,6 +177,10 @@ value lisp_intern_text(const char *text);
 /* *slot = v, for a slot in an object or in the root. */
 void lisp_store(value *slot, value v);
 
+/* Sets memory aside, if there is enough: so that after a form that took all there was, the next
+ * one can be read. */
+void lisp_reserve(void);
+
 /* Makes the table of symbols; forgets it. */
 bool lisp_objects_start(void);
 void lisp_objects_end(void);
@@ -274,6 +278,7 @@ struct lisp {
     struct {
         value symbols; /* a vector of lists */
         value quote;   /* the symbol, for the reader */
+        value reserve; /* memory, given up when there is no other */
     } root;            /* registered */
     const struct lisp_config *config;
     unsigned long allocations;
