@@ -194,6 +194,11 @@ build/$(1)/libspanheap.a: build/$(1)/spanheap.o build/$(1)/port.o
 endef
 $(foreach c,$(CONFIGS),$(eval $(call configuration,$(c))))
 
+# The collector reads whole stacks, red zones too.
+GC_READS_STACKS := mark second
+$(GC_READS_STACKS:%=build/host-asan/gc/%.o): EXTRA_host-asan := $(filter-out -fsanitize=%,$(EXTRA_host-asan)) \
+    -fsanitize=undefined -fno-sanitize-recover=all
+
 # --- libraries ------------------------------------------------------------------------------------
 
 PACKAGE_x86 := gcc-i686-linux-gnu
@@ -211,14 +216,32 @@ libraries: $(LIBRARIES:%=build/%/libspanheap.a)
 
 KT := kernel-test
 KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
-    $(filter-out $(KT)/test_util.c $(KT)/test_suites.c $(KT)/test_kasan.c,$(wildcard $(KT)/test_*.c)))
+    $(filter-out $(KT)/test_util.c $(KT)/test_suites.c $(KT)/test_kasan.c $(KT)/test_lisp.c,\
+    $(wildcard $(KT)/test_*.c)))
+# The collector's client.
+KT_LISP := $(if $(filter 1,$(GC)),lisp lisp_object lisp_text lisp_compile lisp_eval lisp_builtin lisp_programs \
+    test_lisp,no_lisp)
 KT_HOST_ONLY := test_script test_sweep test_lies test_linear
 KT_BOOT_ONLY := test_kernel test_timer
 KT_KASAN := kasan test_kasan
-KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) rig_host rig_area rig_hooks sweep_situations \
-    sweep_operations host_main
-KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) replay demo main string rig_kernel walk \
+KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) $(KT_LISP) rig_host rig_area rig_hooks \
+    sweep_situations sweep_operations host_main
+KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) $(KT_LISP) $(if $(filter 1,$(GC)),lisp_main) replay demo main string rig_kernel walk \
     $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(wildcard $(KT)/bench*.c))
+
+LISP_PROGRAMS := $(sort $(wildcard $(KT)/lisp/*.lisp))
+build/lisp_programs.c: $(KT)/lisp_programs.sh $(LISP_PROGRAMS)
+	@mkdir -p build
+	$(Q)sh $(KT)/lisp_programs.sh $(LISP_PROGRAMS) > $@
+
+# $(1) = configuration.
+define lispprograms
+build/$(1)/$(KT)/lisp_programs.o: build/lisp_programs.c build/flags
+	@mkdir -p $$(@D)
+	$$(call say,CC   $$@)
+	$$(Q)$$(CC_$(MACHINE_$(1))) $$(CFLAGS_$(1)) -c -o $$@ $$<
+endef
+$(foreach c,$(CONFIGS),$(eval $(call lispprograms,$(c))))
 
 # $(1) = configuration: build/$(1)/kernel.elf
 define kernel
@@ -284,6 +307,13 @@ else
 	$(Q)$(QEMU) ARCH=$(ARCH) IMAGE=$(IMAGE) MEM=$(RUN_MEM) CPUS=$(CPUS) $(if $(filter x86,$(ARCH)),PAGING=$(PAGING)) \
 	    ICOUNT=0 TIMEOUT=$(TIMEOUT) MODULES="$(TRACES)" APPEND="run=replay"
 endif
+
+# FILE: programs to run, else a prompt.
+.PHONY: lisp
+lisp: check-machine $(IMAGE)
+	$(Q)$(QEMU) ARCH=$(ARCH) IMAGE=$(IMAGE) MEM=$(RUN_MEM) $(if $(filter x86,$(ARCH)),PAGING=$(PAGING)) \
+	    $(if $(FILE),ICOUNT=0 MODULES="$(FILE)",INPUT=1) TIMEOUT=$(TIMEOUT) \
+	    APPEND="run=lisp $(if $(GCTRACE),gctrace=1)"
 
 .PHONY: check-machine
 check-machine:
@@ -436,6 +466,8 @@ help:
 	@echo 'make run                  boots the test kernel in QEMU and replays allocation traces'
 	@echo '    ARCH=x86|arm  PAGING=2level|pae  PAGE=4k|64k  MEM=8M|64M|…  TRACE=file'
 	@echo '    DEMO=overflow|uaf|doublefree|stray|all    an accident, and what the heap says of it'
+	@echo 'make lisp                 a Lisp prompt in QEMU, on the collected heap   ARCH=x86|arm  GCTRACE=1'
+	@echo '    FILE=x.lisp           runs programs instead; kernel-test/lisp/ has some'
 	@echo 'make test                 all suites: host and booted       FILTER=suite or suite/test'
 	@echo 'make check                symbols, layers, sizes, both compilers, example kernels'
 	@echo 'make bench ARCH=x86|arm|host   instructions a call and memory ratios'

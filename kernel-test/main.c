@@ -3,8 +3,10 @@
  *
  *     run=test      the test suites; test=suite or test=suite/test runs those that begin so,
  *                   without=suite,suite leaves those out
- *     run=replay    replays the allocation traces among the modules (also when nothing is said)
+ *     run=replay    replays the allocation traces among the modules (also when nothing is said), then
+ *                   runs a Lisp program
  *     run=bench     the benchmarks
+ *     run=lisp      runs Lisp programs, the modules; none: a prompt on the serial line; gctrace=1
  *     run=demo      accidents, explained: demo=overflow|uaf|doublefree|stray|all
  *
  * and what kind of kernel this is: paging=pae, pdpt=hole (x86), ttbr=1 (arm), phys=scratch, dirs=2.
@@ -33,8 +35,13 @@ void kmain(void)
         k_exit(bench_main() == 0);
     if (k_option_is("run", "demo"))
         k_exit(demo_main() == 0);
-    if (!k_option_is("run", "test"))
-        k_exit(replay_main() == 0);
+    if (k_option_is("run", "lisp"))
+        k_exit(lisp_main() == 0);
+    if (!k_option_is("run", "test")) {
+        failed = replay_main() != 0;
+        failed += lisp_show() != 0;
+        k_exit(failed == 0);
+    }
     filter = k_option("test", "");
     failed = test_run(k_machine(), filter, k_option("without", ""));
     k_exit(failed == 0);

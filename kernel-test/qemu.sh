@@ -8,10 +8,11 @@
 #   MODULES="a b"      files that the kernel finds by their names: at most 8
 #   MEM=16M CPUS=1 CPU=model TIMEOUT=120 (seconds)
 #   ICOUNT=0           count instructions: the cycle counter is exact and every run the same
+#   INPUT=1            what comes on standard input goes to the serial line
 #   EXTRA="…"          more options for QEMU
 set -u
 
-ARCH= IMAGE= APPEND= PAGING= MODULES= MEM=16M CPUS=1 CPU= TIMEOUT=120 ICOUNT= EXTRA=
+ARCH= IMAGE= APPEND= PAGING= MODULES= MEM=16M CPUS=1 CPU= TIMEOUT=120 ICOUNT= INPUT= EXTRA=
 for word in "$@"; do
     value=${word#*=}
     case $word in
@@ -25,6 +26,7 @@ for word in "$@"; do
     CPU=*) CPU=$value ;;
     TIMEOUT=*) TIMEOUT=${value:-$TIMEOUT} ;;
     ICOUNT=*) ICOUNT=$value ;;
+    INPUT=*) INPUT=$value ;;
     EXTRA=*) EXTRA=$value ;;
     *) echo "qemu.sh: what is $word?" >&2; exit 2 ;;
     esac
@@ -59,12 +61,18 @@ esac
 [ -z "$ICOUNT" ] ||
     set -- "$@" -icount "shift=$ICOUNT,sleep=off" -rtc clock=vm,base=2000-01-01T00:00:00
 
-# In the background, so that a signal to this script reaches it; timeout passes it on to QEMU.
-timeout -k 5 "$TIMEOUT" "$qemu" "$@" $EXTRA </dev/null &
-pid=$!
-trap 'kill "$pid" 2>/dev/null; wait "$pid"; exit 1' INT TERM HUP
-wait "$pid"
-status=$?
+if [ -n "$INPUT" ]; then
+    # In the foreground, as long as somebody types.
+    "$qemu" "$@" $EXTRA
+    status=$?
+else
+    # In the background, so that a signal to this script reaches it; timeout passes it on to QEMU.
+    timeout -k 5 "$TIMEOUT" "$qemu" "$@" $EXTRA </dev/null &
+    pid=$!
+    trap 'kill "$pid" 2>/dev/null; wait "$pid"; exit 1' INT TERM HUP
+    wait "$pid"
+    status=$?
+fi
 
 case $status in
 33) exit 0 ;;
