@@ -346,6 +346,9 @@ BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTE
 
 DEMOS = sh $(KT)/qemu.sh TIMEOUT=60 MEM=64M APPEND='run=demo demo=all'
 
+COMMA := ,
+LISP_RUN = sh $(KT)/qemu.sh APPEND=run=lisp TIMEOUT=200 MEM=16M MODULES="$(LISP_PROGRAMS)"
+
 # The walker and its encodings on a simulated machine: a 32-bit program for each kind of page table.
 TEST_SIMS := build/sim-x86 build/sim-arm build/sim-arm-64k
 build/sim-x86: SIM_FLAGS := -DSIM_X86 -Iarch/x86
@@ -411,6 +414,8 @@ arena model|timeout 600 sh $(KT)/model/model.sh $(TEST_MODELS)
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
 simulated ARM, 64 KiB pages|timeout 400 build/sim-arm-64k
+$(if $(filter 1,$(GC)),x86$(COMMA) Lisp programs|$(LISP_RUN) ARCH=x86 IMAGE=build/x86/kernel.elf)
+$(if $(filter 1,$(GC)),ARM$(COMMA) Lisp programs|$(LISP_RUN) ARCH=arm IMAGE=build/arm/kernel.elf)
 host 32-bit, small arenas, failures|timeout 400 build/host32-small/sweep sweep 8
 x86, accidents explained|$(DEMOS) ARCH=x86 IMAGE=build/x86/kernel.elf
 ARM, accidents explained|$(DEMOS) ARCH=arm IMAGE=build/arm/kernel.elf

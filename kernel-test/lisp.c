@@ -204,9 +204,13 @@ bool lisp_start(const struct lisp_config *config)
 {
     memset(&lisp, 0, sizeof(lisp));
     configuration = *config;
+    configuration.stress = LISP_PLAIN; /* the same thousand objects each time */
     lisp.config = &configuration;
-    return lisp_objects_start() && lisp_compiler_start() && lisp_builtins_start() &&
-           lisp_run(prelude, sizeof(prelude) - 1, "prelude").errors == 0;
+    if (!lisp_objects_start() || !lisp_compiler_start() || !lisp_builtins_start() ||
+        lisp_run(prelude, sizeof(prelude) - 1, "prelude").errors != 0)
+        return false;
+    configuration.stress = config->stress;
+    return true;
 }
 
 void lisp_end(void)

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What happens before every allocation of the interpreter. */
+/* What happens before every allocation after lisp_start. */
 enum lisp_stress {
     LISP_PLAIN,   /* nothing */
     LISP_COLLECT, /* sh_gc_collect */

@@ -32,12 +32,14 @@ static void put(const char *text, size_t length)
     output[output_length] = 0;
 }
 
-static void start(enum lisp_stress stress, const char *size, bool check)
+static void start_in_tier(unsigned tier, enum lisp_stress stress, const char *size, bool check)
 {
     const struct sh_gc_config collector = {
         .size = sizeof(collector), .automatic = true, .min_heap = MIN_HEAP, .check = check,
     };
-    const struct sh_config heap = { .size = sizeof(heap), .hooks = rig_stack_hooks() };
+    const struct sh_config heap = {
+        .size = sizeof(heap), .tier = tier, .hooks = rig_stack_hooks(),
+    };
     struct lisp_config config = { .put = put, .stress = stress };
     const void *low, *high;
 
@@ -51,6 +53,11 @@ static void start(enum lisp_stress stress, const char *size, bool check)
     EXPECT(lisp_define("size", size));
 }
 
+static void start(enum lisp_stress stress)
+{
+    start_in_tier(0, stress, "small", false);
+}
+
 static void finish(void)
 {
     lisp_end();
@@ -61,13 +68,13 @@ static void finish(void)
 
 /* ---- programs ---- */
 
-static void run_programs(enum lisp_stress stress, const char *size, bool check)
+static void run_programs(unsigned tier, enum lisp_stress stress, const char *size, bool check)
 {
     for (unsigned i = 0; i < lisp_program_count; i++) {
         const struct lisp_program *program = &lisp_programs[i];
         struct lisp_result result;
 
-        start(stress, size, check);
+        start_in_tier(tier, stress, size, check);
         result = lisp_run(program->text, program->length, program->name);
         if (!result.passed)
             t_fail(__FILE__, __LINE__, "%s gives %s %s", program->name, result.answer, output);
@@ -75,24 +82,32 @@ static void run_programs(enum lisp_stress stress, const char *size, bool check)
     }
 }
 
+/* Booted the large ones run by themselves: run=lisp, see main.c. */
 static void programs_give_their_answers(void)
 {
-    run_programs(LISP_PLAIN, rig_is_machine() ? "small" : "full", false);
+    run_programs(0, LISP_PLAIN, rig_is_machine() ? "small" : "full", false);
 }
 
 static void programs_under_a_second_marker(void)
 {
-    run_programs(LISP_PLAIN, "small", true);
+    run_programs(0, LISP_PLAIN, "small", true);
 }
 
 static void programs_with_a_collection_at_every_allocation(void)
 {
-    run_programs(LISP_COLLECT, "small", false);
+    run_programs(0, LISP_COLLECT, "small", false);
 }
 
 static void programs_with_a_step_at_every_allocation(void)
 {
-    run_programs(LISP_STEP, "small", false);
+    run_programs(0, LISP_STEP, "small", false);
+}
+
+/* Freed memory is filled and checked; red zones; objects between guard pages. */
+static void programs_in_suspicious_tiers(void)
+{
+    for (unsigned tier = 1; tier <= 3; tier++)
+        run_programs(tier, LISP_STEP, "small", false);
 }
 
 /* ---- one text ---- */
@@ -127,7 +142,7 @@ static void expect_error(int line, const char *text, const char *message)
 
 static void arithmetic_stays_in_its_numbers(void)
 {
-    start(LISP_PLAIN, "small", false);
+    start(LISP_PLAIN);
     EXPECT_ANSWER("(list (quotient -17 5) (remainder -17 5) (modulo -17 5))", "(-3 -2 3)");
     EXPECT_ANSWER("(quotient 536870911 7)", "76695844");
     EXPECT_ANSWER("(- -536870911 1)", "-536870912");
@@ -140,7 +155,7 @@ static void arithmetic_stays_in_its_numbers(void)
 
 static void scope_is_lexical(void)
 {
-    start(LISP_STEP, "small", false);
+    start(LISP_STEP);
     EXPECT_ANSWER("(define (counter) (let ((n 0)) (lambda () (set! n (+ n 1)) n)))"
                   "(define a (counter)) (define b (counter)) (a) (a) (list (a) (b))", "(3 1)");
     EXPECT_ANSWER("(define (f x) (define y (* x 2)) (define (g) (+ x y)) (g)) (f 4)", "12");
@@ -152,7 +167,7 @@ static void scope_is_lexical(void)
 
 static void errors_name_the_value_and_the_expression(void)
 {
-    start(LISP_COLLECT, "small", false);
+    start(LISP_COLLECT);
     EXPECT_ERROR("(define (f x) (+ 1 (car x)))\n(f 3)\n",
                  "test:2: error: car of a non-pair: 3\n  in (car x)\n");
     EXPECT_ERROR("(vector-ref (vector 1 2) 2)", "an index out of range: 2");
@@ -172,7 +187,7 @@ static void errors_name_the_value_and_the_expression(void)
 
 static void tail_calls_take_no_stack(void)
 {
-    start(LISP_PLAIN, "small", false);
+    start(LISP_PLAIN);
     if (rig_is_machine())
         EXPECT_ANSWER("(let loop ((i 0)) (if (< i 50000) (loop (+ i 1)) i))", "50000");
     else
@@ -184,7 +199,7 @@ static void tail_calls_take_no_stack(void)
 
 static void deep_recursion_is_an_error(void)
 {
-    start(LISP_PLAIN, "small", false);
+    start(LISP_PLAIN);
     EXPECT_ERROR("(define (deep n) (+ 1 (deep n))) (deep 0)", "error: recursion too deep\n  in (");
     EXPECT_ERROR("(define (nest n l) (if (= n 0) l (nest (- n 1) (list l))))"
                  "(equal? (nest 40000 1) (nest 40000 1))", "error: recursion too deep");
@@ -195,7 +210,7 @@ static void deep_recursion_is_an_error(void)
 
 static void no_memory_is_an_error(void)
 {
-    start(LISP_PLAIN, "small", false);
+    start(LISP_PLAIN);
     rig_frame_budget(rig_frames_held() + 512 * T_KIB);
     EXPECT_ERROR("(define all '()) (let loop () (set! all (cons 1 all)) (loop))",
                  "error: out of memory\n  in (");
@@ -208,7 +223,7 @@ static void garbage_makes_room(void)
 {
     struct sh_gc_stats stats;
 
-    start(LISP_PLAIN, "small", false);
+    start(LISP_PLAIN);
     rig_frame_budget(rig_frames_held() + 512 * T_KIB);
     EXPECT_ANSWER("(define (fill n) (if (= n 0) '() (cons n (fill (- n 1)))))"
                   "(let loop ((i 0)) (when (< i 200) (fill 200) (loop (+ i 1)))) (length (fill 10))",
@@ -242,7 +257,7 @@ static void prompt_goes_on_after_mistakes(void)
         "", "(define (f) (+ 1 (f))) (f)", "(exit)", "x", NULL,
     };
 
-    start(LISP_COLLECT, "small", false);
+    start(LISP_STEP);
     typed = lines;
     lisp_repl(get_line);
     EXPECT(t_contains(output, "> error: car of a non-pair: 2\n  in (car x)\n> 2\n>   42\n> "));
@@ -266,6 +281,7 @@ static const struct test tests[] = {
     { "programs_with_a_collection_at_every_allocation",
       programs_with_a_collection_at_every_allocation },
     { "programs_with_a_step_at_every_allocation", programs_with_a_step_at_every_allocation },
+    { "programs_in_suspicious_tiers", programs_in_suspicious_tiers },
 };
 
 SUITE(lisp, tests);
