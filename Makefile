@@ -215,18 +215,19 @@ libraries: $(LIBRARIES:%=build/%/libspanheap.a)
 # --- the test kernel ------------------------------------------------------------------------------
 
 KT := kernel-test
+KT_GC_TESTS := test_collect test_lisp
 KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
-    $(filter-out $(KT)/test_util.c $(KT)/test_suites.c $(KT)/test_kasan.c $(KT)/test_lisp.c,\
+    $(filter-out $(KT)/test_util.c $(KT)/test_suites.c $(KT)/test_kasan.c $(KT_GC_TESTS:%=$(KT)/%.c),\
     $(wildcard $(KT)/test_*.c)))
-# The collector's client.
-KT_LISP := $(if $(filter 1,$(GC)),lisp lisp_object lisp_text lisp_compile lisp_eval lisp_builtin lisp_programs \
-    test_lisp,no_lisp)
+# The collector's suites and its client, or what stands in for them.
+KT_GC := $(if $(filter 1,$(GC)),$(KT_GC_TESTS) lisp lisp_object lisp_text lisp_compile lisp_eval lisp_builtin \
+    lisp_programs,no_collector)
 KT_HOST_ONLY := test_script test_sweep test_lies test_linear
 KT_BOOT_ONLY := test_kernel test_timer
 KT_KASAN := kasan test_kasan
-KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) $(KT_LISP) rig_host rig_area rig_hooks \
+KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) $(KT_GC) rig_host rig_area rig_hooks \
     sweep_situations sweep_operations host_main
-KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) $(KT_LISP) $(if $(filter 1,$(GC)),lisp_main) replay demo main string rig_kernel walk \
+KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) $(KT_GC) $(if $(filter 1,$(GC)),lisp_main) replay demo main string rig_kernel walk \
     $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(wildcard $(KT)/bench*.c))
 
 LISP_PROGRAMS := $(sort $(wildcard $(KT)/lisp/*.lisp))

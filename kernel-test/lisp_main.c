@@ -21,9 +21,16 @@ static void put(const char *text, size_t length)
         k_putc(*text++);
 }
 
+/* The collector's traces and the map, as they come. */
+static void put_line(const char *text)
+{
+    t_printf("%s\n", text);
+}
+
 static bool start(const struct sh_gc_config *collector)
 {
-    const struct sh_config heap = { .size = sizeof(heap), .hooks = rig_stack_hooks() };
+    struct sh_hooks hooks = *rig_stack_hooks();
+    const struct sh_config heap = { .size = sizeof(heap), .hooks = &hooks };
     struct lisp_config config = { .put = put };
     const void *low, *high;
     size_t area_size;
@@ -31,6 +38,7 @@ static bool start(const struct sh_gc_config *collector)
 
     rig_reset();
     k_frames_check(false); /* its work would be counted */
+    hooks.log = put_line;
     area = rig_area(&area_size);
     rig_stack(&low, &high);
     config.stack_low = (const char *)low + STACK_MARGIN;
@@ -69,7 +77,6 @@ static bool run_files(const struct k_module *files, unsigned count)
         if (!start(&collector))
             continue;
         passed += run(files[i].name, (const char *)files[i].data, files[i].size);
-        t_printf("%s", rig_log());
         lisp_end();
     }
     rig_reset();
@@ -92,8 +99,6 @@ static bool get_line(char *line, size_t size)
 {
     size_t length = 0;
 
-    t_printf("%s", rig_log()); /* what the collector traced */
-    rig_log_clear();
     for (;;) {
         char c = k_getc();
 
@@ -139,15 +144,6 @@ int lisp_main(void)
 
 /* ---- the demonstration ---- */
 
-static void print_map(const char *when)
-{
-    t_printf("\nThe heap %s\n", when);
-    rig_log_clear();
-    sh_print_map();
-    t_printf("%s", rig_log());
-    rig_log_clear();
-}
-
 int lisp_show(void)
 {
     const struct sh_gc_config collector = {
@@ -161,14 +157,13 @@ int lisp_show(void)
     t_printf("\nA Lisp program on the collected heap: kernel-test/lisp/%s.lisp\n\n", program->name);
     if (!start(&collector))
         return 1;
-    rig_log_clear();
     passed = run(program->name, program->text, program->length);
-    t_printf("%s", rig_log());
-    print_map("when the program has ended");
+    t_printf("\nThe heap when the program has ended\n");
+    sh_print_map();
     lisp_end();
     sh_gc_collect();
-    t_printf("%s", rig_log());
-    print_map("when nothing refers to it any more");
+    t_printf("\nThe heap when nothing refers to it any more\n");
+    sh_print_map();
     t_printf("\nlisp: %u passed, %u failed\n", passed, !passed);
     rig_reset();
     return passed ? 0 : 1;
