@@ -7,7 +7,7 @@
 
 #define WHY "built without the collector (GC=0)"
 
-extern const struct suite suite_collect, suite_lisp;
+extern const struct suite suite_collect;
 
 int lisp_main(void)
 {
@@ -31,4 +31,3 @@ static const struct test tests[] = {
 };
 
 SUITE(collect, tests);
-SUITE(lisp, tests);

@@ -385,7 +385,7 @@ static void keep_by_mask(size_t size, unsigned flags, unsigned mask)
 
 static void of_every_class_those_that_a_mask_names_are_kept(void)
 {
-    size_t sizes[T_MAX_CLASSES];
+    static size_t sizes[T_MAX_CLASSES];
     t_gc_start_checked();
     unsigned count = t_classes(sizes), step = rig_is_machine() ? 9 : 1;
     for (unsigned i = 0; i < count; i += step) {

@@ -176,7 +176,7 @@ static void words_outside_every_window_keep_nothing(void)
     around(base + 36 * T_MIB);
     around((uintptr_t)1 << (8 * T_WORD - 1));
     around(gc.lowest);
-    around(gc.lowest + gc.extent);
+    around(gc.highest + 1);
     for (uintptr_t hole = base + 24 * T_MIB; hole < base + 32 * T_MIB; hole += 64 * T_KIB) {
         add(hole + t_below(&seed, 64 * 1024));
     }

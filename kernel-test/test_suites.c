@@ -57,6 +57,7 @@ const struct suite *const test_suites[] = {
     &suite_central,
     &suite_verify,
     &suite_collect,
+#ifndef WITHOUT_GC
     &suite_graph,
     &suite_shapes,
     &suite_hostile,
@@ -65,5 +66,6 @@ const struct suite *const test_suites[] = {
     &suite_collected_free,
     &suite_marks,
     &suite_lisp,
+#endif
     NULL,
 };
