@@ -182,15 +182,21 @@ static void set_bit(uintptr_t *bits, uint32_t slot)
     SET(*word_of(bits, slot), *word_of(bits, slot) | bit_of(slot));
 }
 
+/* Past the last slot they are set. */
+static void clear_bit(uintptr_t *bits, uint32_t slot)
+{
+    SET(*word_of(bits, slot), *word_of(bits, slot) & ~bit_of(slot));
+}
+
 static void mark_live(void) { set_bit(listed->marked, t_gc_slot(listed_object)); }
 static void mark_free(void) { set_bit(listed->marked, free_slot(listed)); }
-static void mark_past(void) { set_bit(listed->marked, listed->slots); }
+static void mark_past(void) { clear_bit(listed->marked, listed->slots); }
 static void scan_free(void) { set_bit(gc_scanned(listed), free_slot(listed)); }
-static void scan_past(void) { set_bit(gc_scanned(listed), listed->slots); }
+static void scan_past(void) { clear_bit(gc_scanned(listed), listed->slots); }
 static void freed_live(void) { set_bit(gc_freed(listed), t_gc_slot(listed_object)); }
 static void freed_free(void) { set_bit(gc_freed(listed), free_slot(listed)); }
 static void freed_past(void) { set_bit(gc_freed(listed), listed->slots); }
-static void large_past(void) { set_bit(large->marked, 1); }
+static void large_past(void) { clear_bit(large->marked, 1); }
 static void free_past(void) { set_bit(listed->span->free, listed->slots); }
 
 static void generation_ahead(void) { SET(listed->generation, listed->generation + 2); }
@@ -264,13 +270,13 @@ static void special_ring_back(void) { SET(record()->link.next->prev, (struct gc_
 static const struct plant plants[] = {
     { "mark of a live object, no cycle", mark_live, true },
     { "mark of a free slot", mark_free, false },
-    { "mark past the last slot", mark_past, false },
+    { "no mark past the last slot", mark_past, false },
     { "scanned, but not marked", scan_free, false },
-    { "scanned past the last slot", scan_past, false },
+    { "nothing scanned past the last slot", scan_past, false },
     { "freed, no cycle", freed_live, true },
     { "freed twice", freed_free, false },
     { "freed past the last slot", freed_past, false },
-    { "mark past a large object", large_past, false },
+    { "no mark past a large object", large_past, false },
     { "free past the last slot", free_past, false },
     { "generation of the next cycle", generation_ahead, false },
     { "generation of a sweep that never ends", generation_odd, false },
