@@ -80,7 +80,7 @@ static inline __attribute__((always_inline)) void visit(uintptr_t word)
     }
 }
 
-void gc_mark_word(uintptr_t word)
+MM_NOINLINE void gc_mark_word(uintptr_t word)
 {
     visit(word);
 }
@@ -124,10 +124,12 @@ static inline __attribute__((always_inline)) void visit_words(const uintptr_t *a
     }
 }
 
-const uintptr_t *gc_mark_range(const uintptr_t *low, const uintptr_t *high, size_t budget)
+MM_READS_STACKS const uintptr_t *gc_mark_range(const uintptr_t *low, const uintptr_t *high, size_t budget)
 {
     const uintptr_t *end = (size_t)(high - low) < budget ? high : low + budget;
-    visit_words(low, end);
+    for (; low != end; low++) {
+        gc_mark_word(*low);
+    }
     return end;
 }
 

@@ -107,7 +107,7 @@ static uint32_t slot_of(const struct mm_span *span, uintptr_t address)
     return index;
 }
 
-static void reach(uintptr_t address)
+static MM_NOINLINE void reach(uintptr_t address)
 {
     size_t row = row_of(address);
     if (row == row_count) {
@@ -129,7 +129,7 @@ static void reach(uintptr_t address)
     }
 }
 
-void gc_second_range(const void *low, const void *high, void *arg)
+MM_READS_STACKS void gc_second_range(const void *low, const void *high, void *arg)
 {
     (void)arg;
     uintptr_t at = mm_align_up((uintptr_t)low, sizeof(uintptr_t));

@@ -117,6 +117,8 @@ static_assert(SH_GRANULE_SIZE <= MM_CHUNK_SIZE, "a granule lies in one chunk");
 static_assert(MM_CLASS_LIMIT >= 1024, "sizes to 1 KiB are looked up in one table");
 
 #define MM_NOINLINE __attribute__((noinline))
+/* Reads whatever lies on a stack, other functions' variables and the gaps between them too. */
+#define MM_READS_STACKS __attribute__((noinline, no_sanitize_address))
 #define MM_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MM_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
