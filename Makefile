@@ -34,6 +34,10 @@ CC_arm := $(CROSS_arm)gcc
 endif
 CC_host := $(CC)
 CC_host32 := $(CROSS_x86)gcc
+# Assembly is for gcc's assembler; host is the machine that this runs on, also as a 32-bit one.
+AS_x86 := $(CROSS_x86)gcc -m32
+AS_arm := $(CROSS_arm)gcc
+AS_host := gcc
 LD_x86 := $(CROSS_x86)ld
 LD_arm := $(CROSS_arm)ld
 LD_host := ld
@@ -168,8 +172,8 @@ build/$(1)/%.o: %.c build/flags build/gen-$(SHIFT_$(1))/size_class_count.h
 build/$(1)/%.o: %.S build/flags
 	@mkdir -p $$(@D)
 	$$(call say,AS   $$@)
-	$$(Q)$(if $(filter host,$(MACHINE_$(1))),$(CC),$(CROSS_$(if $(filter arm,$(MACHINE_$(1))),arm,x86))gcc) -g \
-	    $(if $(filter x86 host32,$(MACHINE_$(1))),-m32) $(if $(filter x86 arm,$(MACHINE_$(1))),$$(EXTRA_$(1))) -I. -c -o $$@ $$<
+	$$(Q)$(AS_$(PORT_$(MACHINE_$(1)))) $(if $(filter host32,$(MACHINE_$(1))),-m32) -g \
+	    $(if $(filter host,$(PORT_$(MACHINE_$(1)))),,$$(EXTRA_$(1))) -I. -c -o $$@ $$<
 
 build/$(1)/size_class_table.o: build/gen-$(SHIFT_$(1))/size_class_table.c build/flags
 	@mkdir -p $$(@D)

@@ -17,4 +17,3 @@ arch_spill:
     blx ip
     pop {r4-r11, ip, pc}
     .size arch_spill, . - arch_spill
-    .section .note.GNU-stack, "", %progbits
