@@ -31,9 +31,12 @@ struct gc_special {
     uint8_t kind;             /* enum special_kind */
     bool due;
     uint32_t generation;      /* weak: of the references that count */
+    uintptr_t seal;           /* weak: this address and SEAL, for good: a handle may be anything */
     void (*fn)(void *object, void *arg);
     void *arg;
 };
+
+#define SEAL ((uintptr_t)0x57EA1ED5u)
 
 static struct mm_fixed records = { .size = sizeof(struct gc_special) };
 /* Weak records keep their generation when they are free: they are no other kind ever again. */
@@ -228,6 +231,7 @@ static int record_for(const void *object, enum special_kind kind, struct gc_spec
         fresh = NULL;
         special->kind = (uint8_t)kind;
         special->due = false;
+        special->seal = kind == WEAK ? (uintptr_t)special ^ SEAL : 0;
         hang(special, gs, index);
         gc_list_push(kind == WEAK ? &ring.weak : &ring.finalizers, &special->link);
     }
@@ -334,7 +338,8 @@ void *sh_gc_weak_get(struct sh_gc_weak weak)
     }
     void *object = NULL;
     arch_flags flags = gc_lock();
-    if (special->kind == WEAK && special->generation == (uint32_t)weak.generation && special->gs != NULL) {
+    if (special->seal == (weak.handle ^ SEAL) && special->gs != NULL &&
+        special->generation == (uint32_t)weak.generation) {
         bool late = gc.phase == GC_WEAK || gc.phase == GC_FINALIZERS || gc.phase == GC_REVIVE;
         if (!late || is_marked(special)) {
             object = (void *)object_of(special);
