@@ -64,7 +64,7 @@ void t_gc_step_to(enum gc_phase phase, size_t work)
     bool done = false;
     while (!(phase == GC_IDLE ? done : gc.phase == phase)) {
         done = sh_gc_step(work);
-        if (++steps > 50000000ul) {
+        if (++steps > 20000000ul) {
             t_fail(__FILE__, __LINE__, "no step leads to phase %d", (int)phase);
         }
     }
