@@ -272,6 +272,7 @@ bool sh_gc_step(size_t work)
     }
     size_t done = 0;
     bool ended = false;
+    work += work == 0; /* a piece that may do nothing would look like one that found nothing to do */
     do {
         bool idle = gc.phase == GC_IDLE;
         done += advance(work - done);
