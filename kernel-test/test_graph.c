@@ -364,7 +364,8 @@ static bool in_mask(unsigned mask, unsigned i, uint32_t random)
 
 static void keep_by_mask(size_t size, unsigned flags, unsigned mask)
 {
-    void *object[MASKED / 4], **table = t_gc_take(MASKED * T_WORD, SH_GC_UNCOLLECTABLE);
+    static void *object[MASKED / 4];
+    void **table = t_gc_take(MASKED * T_WORD, SH_GC_UNCOLLECTABLE);
     uint32_t random = t_random(&seed);
     for (unsigned part = 0; part < 4; part++) {
         for (unsigned i = 0; i < MASKED / 4; i++) {
