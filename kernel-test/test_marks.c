@@ -182,7 +182,6 @@ static void set_bit(uintptr_t *bits, uint32_t slot)
     SET(*word_of(bits, slot), *word_of(bits, slot) | bit_of(slot));
 }
 
-/* Past the last slot they are set. */
 static void clear_bit(uintptr_t *bits, uint32_t slot)
 {
     SET(*word_of(bits, slot), *word_of(bits, slot) & ~bit_of(slot));
@@ -197,6 +196,7 @@ static void freed_live(void) { set_bit(gc_freed(listed), t_gc_slot(listed_object
 static void freed_free(void) { set_bit(gc_freed(listed), free_slot(listed)); }
 static void freed_past(void) { set_bit(gc_freed(listed), listed->slots); }
 static void large_past(void) { clear_bit(large->marked, 1); }
+static void guard_word(void) { clear_bit(listed->marked, (uint32_t)(listed->words * MM_WORD_BITS)); }
 static void free_past(void) { set_bit(listed->span->free, listed->slots); }
 
 static void generation_ahead(void) { SET(listed->generation, listed->generation + 2); }
@@ -272,11 +272,12 @@ static const struct plant plants[] = {
     { "mark of a free slot", mark_free, false },
     { "no mark past the last slot", mark_past, false },
     { "scanned, but not marked", scan_free, false },
-    { "nothing scanned past the last slot", scan_past, false },
+    { "not scanned past the last slot", scan_past, false },
     { "freed, no cycle", freed_live, true },
     { "freed twice", freed_free, false },
     { "freed past the last slot", freed_past, false },
     { "no mark past a large object", large_past, false },
+    { "no word of marks behind the last", guard_word, false },
     { "free past the last slot", free_past, false },
     { "generation of the next cycle", generation_ahead, false },
     { "generation of a sweep that never ends", generation_odd, false },
