@@ -307,7 +307,8 @@ static void note_pointers(struct gc_span *gs, uintptr_t object, const struct sh_
 {
     size_t words = type->size / sizeof(uintptr_t), slot = gs->size / sizeof(uintptr_t), at = 0;
     arch_flags flags = gc_lock();
-    if (count == 1 && slot <= MM_WORD_BITS && gs->uniform) {
+    /* On demand objects are looked into page by page, by the bitmap. */
+    if (count == 1 && slot <= MM_WORD_BITS && gs->uniform && !mm_mode.demand) {
         uintptr_t mask = first_mask(type, words);
         gs->mask = gs->mask == 0 ? mask : gs->mask;
         if (gs->mask == mask) {
