@@ -116,8 +116,10 @@ static unsigned long probed;
 static void allocate_in_hook(void)
 {
     void *p = sh_gc_malloc(32, 0);
-    probed += p != NULL;
-    sh_gc_write(&t_root[9], p);
+    if (p != NULL) {
+        probed++;
+        sh_gc_write(&t_root[9], p);
+    }
 }
 
 /* A hook of the heap's acts as a handler: it never waits for the collector that is below it. */
