@@ -234,7 +234,7 @@ static struct gc_span *place(enum gc_kind kind, size_t size, uint32_t *index, bo
 }
 
 /* A zeroed object, with a collection first if one is due or memory ran out. */
-static void *allocate(enum gc_kind kind, size_t size, uintptr_t site, struct gc_span **out)
+static MM_NOINLINE void *allocate(enum gc_kind kind, size_t size, uintptr_t site, struct gc_span **out)
 {
     bool fresh;
     uint32_t index;
@@ -265,16 +265,47 @@ static void *allocate(enum gc_kind kind, size_t size, uintptr_t site, struct gc_
     return (void *)object;
 }
 
+/* Up to 1 KiB from the word that the entry is at, in a heap with nothing more to do; the span of it, NULL =
+ * the slow path knows.  Not one for memset: most objects are a few words. */
+static inline struct gc_span *take_fast(enum gc_kind kind, size_t size, uintptr_t *object)
+{
+    size_t less = size - 1;
+    if (less >= 1024 || !gc.plain) {
+        return NULL;
+    }
+    struct gc_span *gs = NULL;
+    unsigned class = mm_class_by_8[less >> 3], index;
+    arch_flags flags = gc_lock();
+    struct entry *entry = entry_for(kind, class);
+    if (MM_LIKELY(arch_bit_take(entry->word, &index))) {
+        gs = entry->gs;
+        *object = gc_object(gs, entry->index + index);
+        if (MM_UNLIKELY(gc.black)) {
+            gc_mark_born(gs, entry->index + index);
+        }
+    }
+    gc_unlock(flags);
+    if (gs != NULL) {
+        uintptr_t *word = (uintptr_t *)*object;
+        for (size_t i = gs->size / sizeof(uintptr_t); i-- != 0;) {
+            __atomic_store_n(&word[i], 0, __ATOMIC_RELAXED);
+        }
+    }
+    return gs;
+}
+
 void *sh_gc_malloc(size_t size, unsigned flags)
 {
+    static const uint8_t kinds[] = { GC_CONSERVATIVE, GC_NOSCAN, GC_UNCOLLECTABLE };
     struct gc_span *gs;
-    if (flags > SH_GC_UNCOLLECTABLE) {
+    uintptr_t object;
+    if (flags >= sizeof kinds) {
         mm_misuse("sh_gc_malloc(%z, %x): no such flags", size, (uintptr_t)flags);
         return NULL;
     }
-    enum gc_kind kind = flags == SH_GC_NOSCAN ? GC_NOSCAN
-                        : flags == SH_GC_UNCOLLECTABLE ? GC_UNCOLLECTABLE : GC_CONSERVATIVE;
-    return allocate(kind, size, MM_CALLER(), &gs);
+    enum gc_kind kind = (enum gc_kind)kinds[flags];
+    return MM_LIKELY(take_fast(kind, size, &object) != NULL) ? (void *)object
+                                                             : allocate(kind, size, MM_CALLER(), &gs);
 }
 
 /* The first word of a type's pointers, as a mask. */
@@ -306,6 +337,9 @@ static void spread_mask(struct gc_span *gs)
 static void note_pointers(struct gc_span *gs, uintptr_t object, const struct sh_gc_type *type, size_t count)
 {
     size_t words = type->size / sizeof(uintptr_t), slot = gs->size / sizeof(uintptr_t), at = 0;
+    if (count == 1 && words <= MM_WORD_BITS && gs->uniform && gs->mask == first_mask(type, words)) {
+        return; /* and if it is spread meanwhile, then over this object too */
+    }
     arch_flags flags = gc_lock();
     /* On demand objects are looked into page by page, by the bitmap. */
     if (count == 1 && slot <= MM_WORD_BITS && gs->uniform && !mm_mode.demand) {
@@ -339,7 +373,9 @@ void *sh_gc_new(const struct sh_gc_type *type, size_t count)
     if (type->pointers == NULL) {
         return allocate(GC_NOSCAN, size, MM_CALLER(), &gs);
     }
-    void *object = allocate(GC_TYPED, size, MM_CALLER(), &gs);
+    uintptr_t fast;
+    gs = take_fast(GC_TYPED, size, &fast);
+    void *object = gs != NULL ? (void *)fast : allocate(GC_TYPED, size, MM_CALLER(), &gs);
     if (object != NULL && gs->class == GC_LARGE) {
         __atomic_store_n(&gs->type, type, __ATOMIC_RELEASE);
     } else if (object != NULL) {

@@ -59,6 +59,7 @@ struct mm_lock gc_work_lock = MM_LOCK_INIT(MM_RANK_GC_WORK);
 
 static bool entered;      /* a thread is at work in the collector */
 static unsigned stops;    /* nested */
+static bool whole;        /* the world has stood since the cycle began */
 static size_t swept_before, words_before; /* of the trace line */
 
 void gc_stop(void)
@@ -123,7 +124,7 @@ static size_t begin(void)
 static size_t end(void)
 {
     gc_stop();
-    if (gc.config.check && gc_checkmark() != 0) {
+    if (gc.config.check && gc_checkmark(whole) != 0) {
         mm_corruption("collector: the second marker reached objects that are not marked");
     }
     arch_flags flags = gc_lock();
@@ -236,9 +237,11 @@ bool gc_cycle_collect(void)
     }
     complete();
     gc_stop();
+    whole = true;
     do {
         advance(SIZE_MAX);
-    } while (gc.phase != GC_SWEEP && !mm_dead());
+    } while (gc.phase != GC_SWEEP && gc.phase != GC_IDLE && !mm_dead());
+    whole = false;
     gc_resume();
     complete();
     gc_leave();
@@ -333,13 +336,21 @@ static void forget(void)
     gc_work_reset();
     gc_mark_start();
     mm_lock_reset(&gc_work_lock);
-    entered = false;
+    entered = whole = false;
     stops = 0;
     swept_before = words_before = 0;
     gc = (struct gc_state){ .lowest = UINTPTR_MAX };
 }
 
+/* Nothing is marked or swept any more. */
+static void disarm(void)
+{
+    gc.plain = gc.black = false;
+    gc.phase = GC_IDLE;
+}
+
 static const struct mm_collector collector = {
+    .disarm = disarm,
     .reclaim = reclaim,
     .free = gc_free,
     .resize = gc_resize,
@@ -383,6 +394,7 @@ int sh_gc_init(const struct sh_gc_config *given)
         return SH_E_NOMEM;
     }
     gc.config = config;
+    gc.plain = !mm_mode.guarded && !mm_mode.demand;
     gc.stats.goal = config.min_heap != 0 ? config.min_heap : (size_t)256 << 10;
     mm_collector = &collector;
     __atomic_store_n(&gc.started, true, __ATOMIC_RELEASE);

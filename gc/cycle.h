@@ -9,8 +9,9 @@
 /* A whole collection; false = not now: one is at work below this call, or interrupts are off. */
 bool gc_cycle_collect(void);
 
-/* The second marker (checkmark.c) found so many reached objects that are not marked; told one by one. */
-size_t gc_checkmark(void);
+/* The second marker (checkmark.c) found so many reached objects that are not marked; told one by one.
+ * `stacks`: from stacks too. */
+size_t gc_checkmark(bool stacks);
 
 /* Stops the other threads, lets them go on; nested calls count. */
 void gc_stop(void);

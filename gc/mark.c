@@ -117,10 +117,28 @@ void gc_mark_born(struct gc_span *gs, uint32_t index)
     marked_bytes += gs->size;
 }
 
+static MM_NOINLINE void visit_two(uintptr_t first, uintptr_t second)
+{
+    visit(first);
+    visit(second);
+}
+
+/* Four at a time: most words of most objects are small numbers, and all together are below the heap. */
 static inline __attribute__((always_inline)) void visit_words(const uintptr_t *at, const uintptr_t *end)
 {
-    for (; at != end; at++) {
-        visit(*at);
+    uintptr_t lowest = gc.lowest;
+    for (; end - at >= 4; at += 4) {
+        if ((at[0] | at[1] | at[2] | at[3]) >= lowest) {
+            visit_two(at[0], at[1]);
+            visit_two(at[2], at[3]);
+        }
+    }
+    if (end - at >= 2) {
+        visit_two(at[0], at[1]);
+        at += 2;
+    }
+    if (at != end) {
+        visit_two(*at, 0);
     }
 }
 

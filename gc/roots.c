@@ -96,13 +96,13 @@ size_t gc_roots_stacks(void)
     return words;
 }
 
-void gc_roots_each(void (*each)(const void *low, const void *high, void *arg), void *arg)
+void gc_roots_each(void (*each)(const void *low, const void *high, void *arg), void *arg, bool stacks_too)
 {
     struct stacks stacks = { 0, each, arg };
     for (const struct range *range = ranges; range != NULL; range = range->next) {
         each(range->low, range->high, arg);
     }
-    if (mm_hooks.scan_stacks != NULL) {
+    if (stacks_too && mm_hooks.scan_stacks != NULL) {
         arch_spill(each_stack, &stacks);
     }
 }

@@ -19,8 +19,9 @@ size_t gc_roots_stacks(void);
 /* Some of the ranges and uncollectable spans; how many words; 0 = all is done. */
 size_t gc_roots_some(size_t budget);
 
-/* For other markers: calls `each` for every registered range, then for every stack.  The world stands. */
-void gc_roots_each(void (*each)(const void *low, const void *high, void *arg), void *arg);
+/* For other markers: calls `each` for every registered range, then if wanted for every stack.  The world
+ * stands. */
+void gc_roots_each(void (*each)(const void *low, const void *high, void *arg), void *arg, bool stacks_too);
 
 
 int gc_roots_verify(void);

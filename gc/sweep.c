@@ -28,8 +28,9 @@
 
 void (*gc_sweep_probe)(uintptr_t base, size_t page_count);
 
-/* Where the walk over the lists of unswept spans is. */
+/* Where the walk over the lists of unswept spans is.  NULL = at its end. */
 static unsigned next_kind, next_class;
+static struct gc_link *next_list;
 
 void gc_sweep_start(void)
 {
@@ -45,6 +46,7 @@ void gc_sweep_start(void)
     }
     gc.unswept = gc.span_count;
     next_kind = next_class = 0;
+    next_list = &gc.dead;
 }
 
 /* Takes a span that was found on a list; false = somebody else sweeps it, or did. */
@@ -53,20 +55,6 @@ static bool claim(struct gc_span *gs)
     uint32_t wanted = gc.generation - 2;
     return __atomic_compare_exchange_n(&gs->generation, &wanted, gc.generation - 1, false, __ATOMIC_ACQUIRE,
                                        __ATOMIC_RELAXED);
-}
-
-/* The first span of a list, taken; NULL = it is empty. */
-static struct gc_span *take(struct gc_link *list)
-{
-    struct gc_span *gs = NULL;
-    arch_flags flags = gc_lock();
-    while (gs == NULL && !gc_list_empty(list)) {
-        struct gc_span *first = gc_span_of_link(list->next);
-        gc_list_remove(&first->link);
-        gs = claim(first) ? first : NULL;
-    }
-    gc_unlock(flags);
-    return gs;
 }
 
 static MM_NOINLINE void zombie(const struct gc_span *gs, uint32_t word)
@@ -128,18 +116,15 @@ static MM_NOINLINE void release(struct gc_span *gs)
 }
 
 enum after {
+    SPAN_NONE,   /* the list is empty */
     SPAN_GONE,   /* released */
     SPAN_LISTED,
     SPAN_TAKEN   /* it has free slots, and is the caller's */
 };
 
-/* Sweeps a span that was claimed.  `wanted`: the caller wants it if it has free slots. */
-static enum after sweep_claimed(struct gc_span *gs, bool wanted)
+/* The bits of a span that was claimed, and what follows but its release.  Under the lock. */
+static inline __attribute__((always_inline)) enum after finish(struct gc_span *gs, bool wanted)
 {
-    if (MM_UNLIKELY(mm_mode.guarded || mm_mode.zero)) {
-        fill_dead(gs);
-    }
-    arch_flags flags = gc_lock();
     struct swept swept = sweep_bits(gs);
     gs->touched = false;
     gc.unswept--;
@@ -149,21 +134,54 @@ static enum after sweep_claimed(struct gc_span *gs, bool wanted)
         gc.large_freed += gs->class == GC_LARGE;
     }
     __atomic_store_n(&gs->generation, gc.generation, __ATOMIC_RELEASE);
-    bool taken = wanted && swept.free != 0 && swept.live != 0;
-    if (swept.live != 0 && !taken) {
-        gc_span_list_as(gs, swept.free == 0);
-    }
-    gc_unlock(flags);
     if (swept.live == 0) {
-        release(gs);
         return SPAN_GONE;
     }
-    return taken ? SPAN_TAKEN : SPAN_LISTED;
+    if (wanted && swept.free != 0) {
+        return SPAN_TAKEN;
+    }
+    gc_span_list_as(gs, swept.free == 0);
+    return SPAN_LISTED;
 }
 
-/* A list that is not empty, in turn. */
-static struct gc_link *next_list(void)
+/* Dead objects are looked at with the lock open: the span is claimed. */
+static MM_NOINLINE arch_flags fill_unlocked(struct gc_span *gs, arch_flags flags)
 {
+    gc_unlock(flags);
+    fill_dead(gs);
+    return gc_lock();
+}
+
+/* Sweeps the first span of a list.  `wanted`: the caller wants it if it has free slots. */
+static enum after sweep_first(struct gc_link *list, bool wanted, struct gc_span **out)
+{
+    enum after after = SPAN_NONE;
+    struct gc_span *gs = NULL;
+    arch_flags flags = gc_lock();
+    while (after == SPAN_NONE && !gc_list_empty(list)) {
+        gs = gc_span_of_link(list->next);
+        gc_list_remove(&gs->link);
+        if (claim(gs)) {
+            if (MM_UNLIKELY(mm_mode.guarded || mm_mode.zero)) {
+                flags = fill_unlocked(gs, flags);
+            }
+            after = finish(gs, wanted);
+        }
+    }
+    gc_unlock(flags);
+    if (after == SPAN_GONE) {
+        release(gs);
+    }
+    *out = gs;
+    return after;
+}
+
+/* The first list from there on that is not empty, in turn; `dead` comes before all. */
+static MM_NOINLINE struct gc_link *find_list(void)
+{
+    if (!gc_list_empty(&gc.dead)) {
+        return &gc.dead;
+    }
     for (unsigned looked = 0; looked < GC_KINDS * GC_CLASSES; looked++) {
         struct gc_link *list = &gc.classes[next_kind][next_class].list[GC_UNSWEPT];
         if (!gc_list_empty(list)) {
@@ -179,23 +197,24 @@ static struct gc_link *next_list(void)
 
 bool gc_sweep_one(void)
 {
-    if (gc.phase != GC_SWEEP || mm_dead()) {
-        return false;
+    struct gc_span *gs;
+    while (gc.phase == GC_SWEEP && next_list != NULL) {
+        if (sweep_first(next_list, false, &gs) != SPAN_NONE) {
+            return true;
+        }
+        next_list = find_list();
     }
-    struct gc_link *from = gc_list_empty(&gc.dead) ? next_list() : &gc.dead;
-    struct gc_span *gs = from == NULL ? NULL : take(from);
-    if (gs != NULL) {
-        sweep_claimed(gs, false);
-    }
-    return gs != NULL;
+    return false;
 }
 
 struct gc_span *gc_sweep_for(enum gc_kind kind, unsigned class, unsigned most)
 {
     struct gc_link *from = &gc.classes[kind][class].list[GC_UNSWEPT];
+    enum after after = SPAN_LISTED;
     struct gc_span *gs;
-    while (gc.phase == GC_SWEEP && most-- > 0 && (gs = take(from)) != NULL) {
-        if (sweep_claimed(gs, true) == SPAN_TAKEN) {
+    while (gc.phase == GC_SWEEP && most-- > 0 && after != SPAN_NONE) {
+        after = sweep_first(from, true, &gs);
+        if (after == SPAN_TAKEN) {
             return gs;
         }
     }
@@ -204,17 +223,28 @@ struct gc_span *gc_sweep_for(enum gc_kind kind, unsigned class, unsigned most)
 
 bool gc_sweep_ensure(struct gc_span *gs)
 {
+    enum after after = SPAN_NONE;
+    if (!gc_unswept(gs)) {
+        return true;
+    }
     arch_flags flags = gc_lock();
-    bool mine = gc_unswept(gs) && !gs->owned && claim(gs);
-    if (mine) {
+    if (gc_unswept(gs) && !gs->owned && claim(gs)) {
         gc_list_remove(&gs->link);
+        if (mm_mode.guarded || mm_mode.zero) {
+            flags = fill_unlocked(gs, flags);
+        }
+        after = finish(gs, false);
     }
     gc_unlock(flags);
-    return !mine || sweep_claimed(gs, false) != SPAN_GONE;
+    if (after == SPAN_GONE) {
+        release(gs);
+    }
+    return after != SPAN_GONE;
 }
 
 void gc_sweep_reset(void)
 {
     next_kind = next_class = 0;
+    next_list = NULL;
     gc_sweep_probe = NULL;
 }

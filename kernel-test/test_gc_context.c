@@ -452,7 +452,7 @@ static void all_registers_are_spilled(void)
 }
 
 /* An object that only the running code holds is kept: in a register, or where that was saved. */
-static __attribute__((noinline)) void hold_objects(uintptr_t *hidden)
+static __attribute__((noinline, unused)) void hold_objects(uintptr_t *hidden)
 {
     uintptr_t a = ~hidden[0], b = ~hidden[1], c = ~hidden[2];
     OPAQUE(a, b, c);

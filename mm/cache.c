@@ -314,6 +314,9 @@ void mm_cache_flush_all(struct mm_cpu *cpu)
 
 void mm_cache_disarm(void)
 {
+    if (mm_collector != NULL) {
+        mm_collector->disarm();
+    }
     for (unsigned cpu = 0; cpu < SH_MAX_CPUS; cpu++) {
         for (unsigned class = 0; class < MM_CLASSES; class++) {
             mm_cpu[cpu].entry[class] = (struct mm_entry){ .word = &mm_zero_word };

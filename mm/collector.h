@@ -25,6 +25,8 @@ struct mm_collector {
     /* For sh_verify: of one span, and of the rest after all spans. */
     int (*verify_span)(const struct mm_span *span);
     int (*verify)(void);
+    /* After a corruption: the fast path leads to the slow one. */
+    void (*disarm)(void);
     /* From sh_shutdown. */
     void (*shutdown)(void);
 };
