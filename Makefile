@@ -198,11 +198,6 @@ build/$(1)/libspanheap.a: build/$(1)/spanheap.o build/$(1)/port.o
 endef
 $(foreach c,$(CONFIGS),$(eval $(call configuration,$(c))))
 
-# The collector reads whole stacks, red zones too.
-GC_READS_STACKS := mark second
-$(GC_READS_STACKS:%=build/host-asan/gc/%.o): EXTRA_host-asan := $(filter-out -fsanitize=%,$(EXTRA_host-asan)) \
-    -fsanitize=undefined -fno-sanitize-recover=all
-
 # --- libraries ------------------------------------------------------------------------------------
 
 PACKAGE_x86 := gcc-i686-linux-gnu
