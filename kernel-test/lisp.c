@@ -1,9 +1,10 @@
 /*
  * A small Lisp, run by the kernel on its collected heap.
  *
- * The language: numbers of 30 bits, pairs, symbols, strings, characters, vectors, functions with lexical
- * scope; quote, if, when, cond, begin, and, or, lambda, define, set!, let (also with a name), let*,
- * letrec; what lisp_builtin.c lists and the prelude below.  A call in tail position takes no stack.
+ * The language: numbers of 30 bits, pairs, symbols, strings, characters, vectors, functions with
+ * lexical scope; quote, if, when, cond, begin, and, or, lambda, define, set!, let (also with a
+ * name), let*, letrec; what lisp_builtin.c lists and the prelude below.  A call in tail position
+ * takes no stack.
  *
  * What an allocation goes through, and what keeps the object:
  *
@@ -13,13 +14,14 @@
  *     builtins (lisp_builtin.c)    values → values    arguments lie on the C stack
  *     all of them by allocate (lisp_object.c), the only place that calls the collector for memory
  *
- * A program's global variables are fields of symbols, symbols hang in a table, and the table in lisp.root:
- * the one root that is registered.  Everything else that lives is found on the C stack, so a collection
- * may come at any allocation; with LISP_COLLECT one does at each, with LISP_STEP a step.
+ * A program's global variables are fields of symbols, symbols hang in a table, and the table in
+ * lisp.root: the one root that is registered.  Everything else that lives is found on the C stack,
+ * so a collection may come at any allocation; with LISP_COLLECT one does at each, with LISP_STEP a
+ * step.
  *
- * An error is NO_VALUE, handed up to lisp_run or the prompt, with the text in lisp.message and the innermost
- * expression that failed in lisp.where.  Neither takes memory: running out of it is an error too.  Then a
- * reserve is given up, and with it the next form is read.
+ * An error is NO_VALUE, handed up to lisp_run or the prompt, with the text in lisp.message and the
+ * innermost expression that failed in lisp.where.  Neither takes memory: running out of it is an
+ * error too.  Then a reserve is given up, and with it the next form is read.
  */
 #include "kernel-test/lisp_object.h"
 
@@ -139,8 +141,8 @@ struct lisp_result lisp_run(const char *text, size_t length, const char *name)
 
 /* ---- prompt ---- */
 
-/* Evaluates the forms that the lines hold; returns how many characters are done with.  Those of a form
- * that the lines end in are not. */
+/* Evaluates the forms that the lines hold; returns how many characters are done with.  Those of a
+ * form that the lines end in are not. */
 static size_t run_lines(const char *text, size_t length)
 {
     struct lisp_reader reader = { text, text + length, 1, false };

@@ -46,8 +46,8 @@ void lisp_end(void);
 bool lisp_define(const char *name, const char *symbol);
 
 /*
- * Evaluates all forms of the text, up to the first error, which is put out with `name` and the line.
- * Comment lines promise an answer, for each value of the variable `size`:
+ * Evaluates all forms of the text, up to the first error, which is put out with `name` and the
+ * line.  Comment lines promise an answer, for each value of the variable `size`:
  *
  *     ;=> small 4
  *     ;=> full 92

@@ -1,6 +1,7 @@
 /*
- * The Lisp's functions that are built in: a table at the end, with the types of their arguments, which
- * the evaluator checks before it calls.  So each function here does its work and little else.
+ * The Lisp's functions that are built in: a table at the end, with the types of their arguments,
+ * which the evaluator checks before it calls.  So each function here does its work and little
+ * else.
  *
  * Arguments lie on the C stack or in a vector, so they are kept while a function takes memory.
  */

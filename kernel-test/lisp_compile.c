@@ -1,14 +1,14 @@
 /*
  * The Lisp's compiler: a form becomes a tree of nodes in which each variable has its place.
  *
- * A scope is a list, innermost first, of lists of symbols: the variables of one frame in their order.
- * The empty scope is the top.  A body's own definitions are variables of the frame around it, so they are
- * looked for before the body is compiled.
+ * A scope is a list, innermost first, of lists of symbols: the variables of one frame in their
+ * order.  The empty scope is the top.  A body's own definitions are variables of the frame around
+ * it, so they are looked for before the body is compiled.
  *
  * The names of special forms are no variables: a symbol's header says which one it is.
  *
- * What is compiled next is held only by the C stack, so is the tree that grows; children are stored with
- * the barrier, for allocations lie between.
+ * What is compiled next is held only by the C stack, so is the tree that grows; children are
+ * stored with the barrier, for allocations lie between.
  */
 #include "kernel-test/lisp_object.h"
 
@@ -332,8 +332,8 @@ static value compile_lambda(value form, value scope)
     return compile_function_of(form, second(form), after_second(form), scope, NIL);
 }
 
-/* (define name form) or (define (name . parameters) body …): a global variable at the top, else one of
- * the innermost frame, where with_definitions has seen it. */
+/* (define name form) or (define (name . parameters) body …): a global variable at the top, else
+ * one of the innermost frame, where with_definitions has seen it. */
 static value compile_define(value form, value scope)
 {
     value name, from, node;

@@ -1,12 +1,12 @@
 /*
  * The Lisp's evaluator.
  *
- * lisp_eval goes on in its loop where a form's value is that of another one (the branch of an if, the
- * last of a sequence, the body of a function), so a call in such a place takes no stack.  Everything
- * else recurs, down to the limit of lisp_stack_left.
+ * lisp_eval goes on in its loop where a form's value is that of another one (the branch of an if,
+ * the last of a sequence, the body of a function), so a call in such a place takes no stack.
+ * Everything else recurs, down to the limit of lisp_stack_left.
  *
- * The arguments of a function go straight into its frame, which is new and known to nobody yet; those
- * of one that is built in go to the C stack, or to a vector if they are many.
+ * The arguments of a function go straight into its frame, which is new and known to nobody yet;
+ * those of one that is built in go to the C stack, or to a vector if they are many.
  */
 #include "kernel-test/lisp_object.h"
 
@@ -361,7 +361,8 @@ static bool call(struct state *state)
 
 /* ---- the loop ---- */
 
-/* All but the last child; then goes on there, unless one of an `and` was false, of an `or` was not. */
+/* All but the last child; then goes on there, unless one of an `and` was false, or one of an `or`
+ * was not. */
 static bool run_in_turn(struct state *state)
 {
     value node = state->node;

@@ -1,6 +1,6 @@
 /*
- * The Lisp in the booted kernel: run=lisp runs the modules, or prompts on the serial line if there are
- * none; run=replay shows one of the programs that are linked in, after the traces.
+ * The Lisp in the booted kernel: run=lisp runs the modules, or prompts on the serial line if there
+ * are none; run=replay shows one of the programs that are linked in, after the traces.
  *
  * Each program has a heap of its own.  What it took is counted by the machine's cycle counter: with
  * ICOUNT=0 these are instructions.

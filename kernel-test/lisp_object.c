@@ -1,12 +1,13 @@
 /*
- * The Lisp's objects: one function that takes memory, the constructors, the table of symbols, lists.
+ * The Lisp's objects: one function that takes memory, the constructors, the table of symbols,
+ * lists.
  *
  * Pairs, symbols and closures have types, strings are not looked into, and what varies in length
  * (vectors, frames, nodes) is looked into word by word: a header is no address.
  *
- * Constructors store plainly.  Their object is new, so it is marked already in a cycle that runs, and
- * what it holds there is zero, so the store takes no pointer away from a collector that has yet to
- * see it; and no allocation lies between.  All other stores go through lisp_store.
+ * Constructors store plainly.  Their object is new, so it is marked already in a cycle that runs,
+ * and what it holds there is zero, so the store takes no pointer away from a collector that has
+ * yet to see it; and no allocation lies between.  All other stores go through lisp_store.
  */
 #include "kernel-test/lisp_object.h"
 

@@ -7,10 +7,10 @@
  *     01   a number: 30 bits
  *     10   a pair: the address of its base + 2.  An address inside an object keeps it, so the
  *          collector needs to know nothing of this
- *     11   a constant: a character, a function that is built in, (), #t, #f, and what `define` gives
+ *     11   a constant: a character, a built-in function, (), #t, #f, what `define` gives
  *
- * The word 0 is no value.  A function that returns it has failed, and has said why by lisp_fail; its
- * caller fails too.  A variable that holds it has not been given a value yet.
+ * The word 0 is no value.  A function that returns it has failed, and has said why by lisp_fail;
+ * its caller fails too.  A variable that holds it has not been given a value yet.
  *
  * Values are kept by what refers to them on the C stack, in registers, in objects, or in lisp.root.
  */
@@ -231,7 +231,7 @@ bool lisp_stack_left(void);
  *     SET_GLOBAL, DEFINE    the symbol, the node
  *     IF                    test, then, else
  *     AND, OR, SEQUENCE     one or more nodes
- *     LAMBDA                parameters, whether the last takes the rest, words of a frame, body, name
+ *     LAMBDA                parameters, does the last take the rest, words of a frame, body, name
  *     LET, LETREC           words of a frame, body, what its first variables are set to
  *     CALL                  the function, the arguments
  */

@@ -1,6 +1,6 @@
 /*
- * What stands in for the collector's suites and its client where the library is built without it (GC=0):
- * it says so.
+ * What stands in for the collector's suites and its client where the library is built without it
+ * (GC=0): it says so.
  */
 #include "kernel-test/kernel.h"
 #include "kernel-test/test_util.h"

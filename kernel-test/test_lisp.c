@@ -1,11 +1,11 @@
 /*
- * The collector under a client that was not written around it: the Lisp of lisp.c runs its programs
- * with a collection at every allocation, with steps between them, and as usual; each must come to the
- * answer that it promises, and the heap be whole.  Then the client's own promises: an error, an endless
- * recursion, the end of memory are reported, and the prompt goes on.
+ * The collector under a client that was not written around it: the Lisp of lisp.c runs its
+ * programs with a collection at every allocation, with steps between them, and as usual; each must
+ * come to the answer that it promises, and the heap be whole.  Then the client's own promises: an
+ * error, an endless recursion, the end of memory are reported, and the prompt goes on.
  *
- * Values are held by the C stack alone, so a collector that overlooks a register or a stack word, or a
- * step that frees what a store has moved, shows up as a wrong answer or a strange error.
+ * Values are held by the C stack alone, so a collector that overlooks a word of it,
+ * or a step that frees what a store has moved, shows up as a wrong answer or a strange error.
  */
 #include "gc/gc.h"
 #include "kernel-test/k_string.h"
@@ -226,7 +226,8 @@ static void garbage_makes_room(void)
     start(LISP_PLAIN);
     rig_frame_budget(rig_frames_held() + 512 * T_KIB);
     EXPECT_ANSWER("(define (fill n) (if (= n 0) '() (cons n (fill (- n 1)))))"
-                  "(let loop ((i 0)) (when (< i 200) (fill 200) (loop (+ i 1)))) (length (fill 10))",
+                  "(let loop ((i 0)) (when (< i 200) (fill 200) (loop (+ i 1))))"
+                  "(length (fill 10))",
                   "10");
     sh_gc_stats(&stats);
     EXPECT(stats.cycles > 1 && stats.objects_freed > 10000);
