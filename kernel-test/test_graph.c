@@ -321,7 +321,7 @@ static void run(unsigned what, unsigned graphs)
 
 static unsigned graphs_here(void)
 {
-    return rig_is_machine() ? 250 : 25000;
+    return rig_is_machine() ? 250 : T_WORD == 8 ? 25000 : 10000;
 }
 
 static void what_a_conservative_graph_reaches_is_kept_exactly(void)

@@ -233,6 +233,42 @@ static void spans_released_by_hand_may_be_used_at_once(void)
     try(FREE, 40000, 0, 0);
 }
 
+static bool begin_again;
+
+static void on_release_begin(uintptr_t base, size_t page_count)
+{
+    on_release(base, page_count);
+    if (!begin_again && again.made > 1) {
+        begin_again = true;
+        t_gc_step_to(GC_IDLE, 1000);
+        end_marking();
+    }
+}
+
+/* The span that took the place of the one that went is to be swept when the first sweep comes back: it must
+ * not be taken for swept. */
+static void a_cycle_may_end_marking_inside_a_release(void)
+{
+    t_gc_start(0, NULL, NULL);
+    again.size = 1024;
+    again.flags = 0;
+    again.made = 0;
+    begin_again = false;
+    make_dead(1024, 0);
+    end_marking();
+    gc_sweep_probe = on_release_begin;
+    while (sh_gc_sweep_step(1)) {
+        EXPECT_EQ(sh_verify(), 0);
+    }
+    gc_sweep_probe = NULL;
+    EXPECT(begin_again);
+    EXPECT_EQ(gc.unswept, 0);
+    expect_canaries();
+    sh_gc_collect();
+    expect_canaries();
+    EXPECT_WHOLE();
+}
+
 /* ---- who sweeps what ---- */
 
 /* The sweeps of a cycle, however they are shared out, free every dead object once. */
@@ -361,6 +397,7 @@ static const struct test tests[] = {
     { "spans_released_by_a_collection_may_be_used_at_once", spans_released_by_a_collection_may_be_used_at_once },
     { "spans_released_by_steps_may_be_used_at_once", spans_released_by_steps_may_be_used_at_once },
     { "spans_released_by_hand_may_be_used_at_once", spans_released_by_hand_may_be_used_at_once },
+    { "a_cycle_may_end_marking_inside_a_release", a_cycle_may_end_marking_inside_a_release },
     { "every_driver_has_its_share_and_all_is_freed_once", every_driver_has_its_share_and_all_is_freed_once },
     { "pages_that_run_short_come_from_dead_spans", pages_that_run_short_come_from_dead_spans },
     { "fenced_objects_that_were_collected_never_come_back", fenced_objects_that_were_collected_never_come_back },
