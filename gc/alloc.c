@@ -344,7 +344,8 @@ static void note_pointers(struct gc_span *gs, uintptr_t object, const struct sh_
     /* On demand objects are looked into page by page, by the bitmap. */
     if (count == 1 && slot <= MM_WORD_BITS && gs->uniform && !mm_mode.demand) {
         uintptr_t mask = first_mask(type, words);
-        gs->mask = gs->mask == 0 ? mask : gs->mask;
+        gs->mask = gs->shaped ? gs->mask : mask;
+        gs->shaped = true;
         if (gs->mask == mask) {
             gc_unlock(flags);
             return;

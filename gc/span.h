@@ -68,7 +68,7 @@ struct gc_span {
     /* Typed. */
     uintptr_t *pointers;     /* small: bit i = word i of the span may be a pointer.  Only of live slots */
     uintptr_t mask;          /* small: of every object so far, if `uniform` */
-    bool uniform;
+    bool uniform, shaped;    /* shaped: there was one */
     const struct sh_gc_type *type; /* large; NULL = look everywhere */
     struct gc_special *specials;   /* finalizers and weak references: special.c */
     uintptr_t marked[];      /* words of it and one more; then scanned; then freed */
