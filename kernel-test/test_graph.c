@@ -400,7 +400,32 @@ static void of_every_class_those_that_a_mask_names_are_kept(void)
     EXPECT_WHOLE();
 }
 
+/* In one span, in either order; a mask of no bits is one too. */
+static void objects_of_several_types_keep_what_their_own_says(void)
+{
+    static const uintptr_t masks[] = { 0, 1, 2, 8, 15 };
+    for (unsigned a = 0; a < 5; a++) {
+        for (unsigned b = 0; b < 5; b++) {
+            const struct sh_gc_type type[2] = { { 4 * T_WORD, &masks[a], "a" }, { 4 * T_WORD, &masks[b], "b" } };
+            t_gc_start_checked();
+            for (unsigned i = 0; i < 6; i++) {
+                void **p = t_root[i] = sh_gc_new(&type[i & 1], 1);
+                for (unsigned k = 0; k < 4; k++) {
+                    p[k] = t_gc_take(4 * T_WORD, SH_GC_NOSCAN);
+                }
+            }
+            sh_gc_collect();
+            for (unsigned i = 0; i < 6; i++) {
+                for (unsigned k = 0; k < 4; k++) {
+                    EXPECT(t_lives(((void **)t_root[i])[k]) == ((masks[(i & 1) != 0 ? b : a] >> k & 1) != 0));
+                }
+            }
+        }
+    }
+}
+
 static const struct test tests[] = {
+    { "objects_of_several_types_keep_what_their_own_says", objects_of_several_types_keep_what_their_own_says },
     { "what_a_conservative_graph_reaches_is_kept_exactly", what_a_conservative_graph_reaches_is_kept_exactly },
     { "what_a_typed_graph_reaches_is_kept_exactly", what_a_typed_graph_reaches_is_kept_exactly },
     { "what_a_mixed_graph_reaches_is_kept_exactly", what_a_mixed_graph_reaches_is_kept_exactly },

@@ -189,7 +189,7 @@ static void try(enum driver driver, size_t size, unsigned dead_flags, unsigned f
 static void by(enum driver driver)
 {
     static const size_t sizes[] = { 16, 48, 1024, 3072, 8192, 32768, 100000 };
-    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i += rig_is_machine() ? 2 : 1) {
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i += rig_is_machine() ? 3 : 1) {
         try(driver, sizes[i], 0, 0);
         try(driver, sizes[i], SH_GC_NOSCAN, 0);
     }
