@@ -490,6 +490,22 @@ static void copy_top(uintptr_t chunk)
         poke(to + i, see32(from + i), 4);
 }
 
+bool sim_directories_agree(void)
+{
+    for (uintptr_t chunk = 0; chunk < 1024; chunk++) {
+        size_t bytes;
+        uint64_t one, two;
+
+        if ((machine == SIM_PAE || machine == SIM_PAE_NX) && chunk >> 8 == 1)
+            continue; /* no PDPT entry */
+        one = top_slot(0, chunk << 22, &bytes);
+        two = top_slot(1, chunk << 22, &bytes);
+        if (memcmp(seen + (size_t)(one - memory_base), seen + (size_t)(two - memory_base), bytes) != 0)
+            return false;
+    }
+    return true;
+}
+
 static void top_level_changed(uintptr_t base)
 {
     CHECK(!irq_off[cpu] && (base & 0x3FFFFF) == 0);

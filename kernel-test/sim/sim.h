@@ -23,8 +23,9 @@ struct sim_walk {
 void sim_start(enum sim_machine machine, bool direct_map);
 struct sim_walk sim_walk(unsigned directory, uintptr_t address);
 
-/* Has the walker seen all that was written? */
+/* Has the walker seen all that was written?  Does it find the same tables in both directories? */
 bool sim_all_published(void);
+bool sim_directories_agree(void);
 
 /* An access by each CPU: fills their TLBs. */
 void sim_touch(uintptr_t address);

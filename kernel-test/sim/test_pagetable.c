@@ -42,7 +42,7 @@ static void start(void)
 
 static void stop(void)
 {
-    CHECK(sh_arch_port.detach() == SH_OK && sim_all_published());
+    CHECK(sh_arch_port.detach() == SH_OK && sim_all_published() && sim_directories_agree());
     CHECK(sim_frames_out() == 0);
     CHECK(sh_arch_port.windows() == 0 && sh_arch_port.table_bytes() == 0);
     CHECK(sim_panics == 0);
@@ -90,6 +90,7 @@ static void windows_are_refused_by_name(void)
 {
     start();
     refused(0xD0000000u, 0, SH_E_INVALID, "granule");
+    refused(0, 0, SH_E_INVALID, "granule");
     refused(0xD0000000u, SH_GRANULE_SIZE - 1, SH_E_INVALID, "granule");
     refused(0, SH_ARCH_PAGE_SIZE, SH_E_INVALID, "granule");
     refused(0xFFFFF000u, 0x1000, SH_E_INVALID, "granule");
@@ -300,8 +301,8 @@ static void wrong_reservations_are_refused(void)
     start();
     CHECK(sh_add_window(0xD0000000u, 0x400000) == SH_OK);
     CHECK(sh_arch_reserve(0, 0, PAGE) == 0);
-    CHECK(sh_arch_reserve(0, PAGE + 8, PAGE) == 0);
-    CHECK(sh_arch_reserve(0, PAGE / 2, PAGE) == 0);
+    for (size_t part = 1; part < PAGE; part *= 2)
+        CHECK(sh_arch_reserve(0, PAGE + part, PAGE) == 0 && sh_arch_reserve(0, part, PAGE) == 0);
     CHECK(sh_arch_reserve(0, PAGE, 3 * PAGE) == 0);
     CHECK(sh_arch_reserve(0, 0x400000 + PAGE, PAGE) == 0);
     CHECK(sh_arch_reserve(0xD0000000u + 8, PAGE, 16) == 0xD0000000u);
@@ -662,7 +663,7 @@ static void random_step(void)
         break;
     }
     sim_fail_after = -1;
-    CHECK(sim_all_published());
+    CHECK(sim_all_published() && sim_directories_agree());
     if (range->size != 0)
         check_range(range);
     CHECK(sim_frames_out() == count_bytes(SH_READY) + sh_arch_port.table_bytes());
