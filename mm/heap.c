@@ -470,7 +470,6 @@ static size_t scavenge_run(uintptr_t *below, size_t most)
     uintptr_t base = 0;
     arch_flags flags = mm_lock(&mm_heap_lock);
     size_t count = mm_pages_idle(*below, most, &base);
-    size_t committed = count == 0 ? 0 : count - mm_pages_released(base, count);
     if (count != 0) {
         mm_pages_alloc_at(base, count);
     }
@@ -479,15 +478,15 @@ static size_t scavenge_run(uintptr_t *below, size_t most)
         return 0;
     }
     mm_port_decommit(base, count << MM_PAGE_SHIFT);
-    mm_budget_give(committed << MM_PAGE_SHIFT);
+    mm_budget_give(count << MM_PAGE_SHIFT);
     flags = mm_lock(&mm_heap_lock);
     mm_pages_set_released(base, count, true);
     mm_pages_set_filled(base, count, false);
-    mm_heap_counts.released += committed;
+    mm_heap_counts.released += count;
     mm_pages_free(base, count);
     mm_unlock(&mm_heap_lock, flags);
     *below = base - 1;
-    return committed;
+    return count;
 }
 
 size_t mm_heap_scavenge(size_t keep)
