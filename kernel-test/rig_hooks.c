@@ -27,8 +27,17 @@ unsigned sh_kernel_cpu(void)
     return 0;
 }
 
+/* What the heap says is printable, and has an end. */
+static void expect_text(const char *text)
+{
+    for (const char *at = text; *at != 0; at++)
+        if (*at < ' ' || *at > '~' || at - text > 500)
+            t_fail(__FILE__, __LINE__, "no text: %s", text);
+}
+
 void sh_kernel_panic(enum sh_panic kind, const char *report)
 {
+    expect_text(report);
     snprintf(report_text, sizeof(report_text), "%s", report);
     if (!panic_awaited)
         t_fail(__FILE__, __LINE__, "unexpected %s: %s",
@@ -76,6 +85,7 @@ static void log_line(const char *text)
 {
     size_t length = t_length(text);
 
+    expect_text(text);
     if (log_length + length + 2 > LOG_SIZE)
         return;
     memcpy(log_text + log_length, text, length);

@@ -111,7 +111,7 @@ static void past_the_end(void)
 
 static void free_slots(void)
 {
-    char *p;
+    char *p, *next;
 
     START(.tier = 2);
     p = sh_malloc(100);
@@ -119,6 +119,13 @@ static void free_slots(void)
     EXPECT_SAID(p, 0, "free already");
     EXPECT(t_contains(rig_log(), "freed at 0x") && t_contains(rig_log(), "allocated at 0x"));
     EXPECT_SAID(p, 9, "9 bytes into a free");
+    /* What lies below it is free too: nothing can have been written past its end. */
+    p = sh_malloc(100);
+    next = sh_malloc(100);
+    sh_free(p);
+    sh_free(next);
+    EXPECT_SAID(next, 9, "9 bytes into a free");
+    EXPECT_EQ(lines(rig_log()), 1);
 }
 
 /* Who freed it before is not the live object's affair; and what nobody noted is not said. */
@@ -133,6 +140,30 @@ static void live_objects_have_not_been_freed(void)
         EXPECT_SAID(q, 0, "a live 100-byte object");
         EXPECT(t_contains(rig_log(), "allocated at 0x") && !t_contains(rig_log(), "freed at"));
         EXPECT(tier != 2 || p == q);
+    }
+}
+
+/* The first slot, the last one, and one between two others. */
+static void neighbours_are_told(void)
+{
+    static char text[100];
+    static void *p[512];
+    const struct mm_span *span;
+
+    START(.tier = 0);
+    p[0] = sh_malloc(48);
+    span = mm_span_of((uintptr_t)p[0]);
+    EXPECT(span->slots <= 512);
+    for (unsigned i = 1; i < span->slots; i++)
+        p[i] = sh_malloc(48);
+    sh_free(p[4]);
+    for (unsigned i = 0; i < span->slots; i++) {
+        mm_explain_neighbours((uintptr_t)p[i] + 5, text, sizeof text);
+        EXPECT(t_contains(text, i == 0   ? "; before it the span begins, after it a live object"
+                                : i == 3 ? "; before it a live object, after it a free slot"
+                                : i == 5 ? "; before it a free slot, after it a live object"
+                                : i + 1u < span->slots ? "; before it a live object, after it a live object"
+                                                       : "; before it a live object, after it the span ends"));
     }
 }
 
@@ -160,6 +191,10 @@ static void texts_are_cut_to_their_room(void)
         for (size_t i = room; i < sizeof text; i++)
             EXPECT_EQ(text[i], '#');
     }
+    /* Of what has no neighbours nothing is said. */
+    text[0] = '#';
+    mm_explain_neighbours(0, text, sizeof text);
+    EXPECT_EQ(text[0], 0);
 }
 
 /* Slots do not always fill the pages: the rest is a tail. */
@@ -225,6 +260,63 @@ static void guard_pages(void)
     EXPECT_SAID(p, 4, "into a freed object of 48 bytes");
 }
 
+/* A page that guards two objects is told of the live one; of the one that ends there, if they are alike. */
+static void guard_page_of_two_objects(void)
+{
+    char *p, *q, *guard;
+
+    START(.guard_sample = 1);
+    p = sh_malloc(48);
+    q = sh_malloc(48);
+    guard = (char *)mm_align_down((uintptr_t)q, SH_GRANULE_SIZE) - SH_GRANULE_SIZE;
+    EXPECT_EQ(mm_align_up((uintptr_t)p + 48, SH_GRANULE_SIZE), (uintptr_t)guard);
+    EXPECT_SAID(guard, 4, words("%z bytes past the end of a live 48-byte object at %x",
+                                (size_t)(guard + 4 - (p + 48)), p));
+    sh_free(p);
+    EXPECT_SAID(guard, 4, words("%z bytes before a live 48-byte object at %x", (size_t)(q - (guard + 4)), q));
+    sh_free(q);
+    EXPECT_SAID(guard, 4, words("%z bytes past the end of a freed 48-byte object at %x",
+                                (size_t)(guard + 4 - (p + 48)), p));
+    p = sh_malloc(48);
+    while (mm_align_up((uintptr_t)p + 48, SH_GRANULE_SIZE) != (uintptr_t)guard) {
+        sh_free(p);
+        p = sh_malloc(48);
+    }
+    EXPECT_SAID(guard, 4, "past the end of a live 48-byte object");
+}
+
+/* Read back digit by digit. */
+static void number_is_written(size_t number)
+{
+    char text[24];
+    size_t length = mm_format(text, sizeof text, "%z", number), value = 0;
+
+    EXPECT_EQ(length, t_length(text));
+    EXPECT(length == 1 || text[0] != '0');
+    for (size_t i = 0; i < length; i++) {
+        EXPECT(text[i] >= '0' && text[i] <= '9');
+        value = value * 10 + (size_t)(text[i] - '0');
+    }
+    EXPECT_EQ(value, number);
+    mm_format(text, sizeof text, "%x", (uintptr_t)number);
+    EXPECT(text[0] == '0' && text[1] == 'x' && t_contains(t_hex(number), text + 2));
+    EXPECT_EQ(t_length(text + 2), t_length(t_hex(number)));
+}
+
+static void numbers_are_written(void)
+{
+    uint32_t random = 5;
+
+    for (size_t power = 1, last = 0; power > last; last = power, power *= 10)
+        for (size_t factor = 1; factor < 10; factor++)
+            for (size_t around = 0; around < 3; around++)
+                number_is_written(power * factor + around - 1);
+    for (unsigned i = 0; i < 3000; i++)
+        number_is_written((size_t)t_random(&random) >> i % 32);
+    number_is_written(SIZE_MAX);
+    number_is_written(0);
+}
+
 static void fenced_objects(void)
 {
     char *p;
@@ -277,11 +369,14 @@ static const struct test tests[] = {
     { "past_the_end", past_the_end },
     { "free_slots", free_slots },
     { "live_objects_have_not_been_freed", live_objects_have_not_been_freed },
+    { "neighbours_are_told", neighbours_are_told },
     { "texts_are_cut_to_their_room", texts_are_cut_to_their_room },
     { "tail_of_a_span", tail_of_a_span },
     { "pages_given_back", pages_given_back },
     { "demand_pages", demand_pages },
     { "guard_pages", guard_pages },
+    { "guard_page_of_two_objects", guard_page_of_two_objects },
+    { "numbers_are_written", numbers_are_written },
     { "fenced_objects", fenced_objects },
     { "quarantined_objects", quarantined_objects },
     { "any_bit_pattern", any_bit_pattern },

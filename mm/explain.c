@@ -146,7 +146,6 @@ void mm_explain_place(uintptr_t address, char *text, size_t size)
 {
     struct line line = { text, size };
     struct mm_view view;
-    text[0] = 0;
     if (mm_span_view(address, &view)) {
         add_slot(&line, address, &view);
     } else {
