@@ -237,7 +237,37 @@ static void realloc_of_untouched_pages_reads_zero(void)
     EXPECT_WHOLE();
 }
 
+/* A block that moves takes what was touched with it, page by page; without frames it stays whole. */
+static void realloc_moves_what_was_touched(void)
+{
+    static const size_t touched[] = { 0, 3, 4, 9 };
+    uint8_t *p, *q;
+    size_t held;
+
+    start();
+    p = sh_malloc(10 * SH_PAGE_SIZE);
+    EXPECT(p != NULL && sh_alloc_pages(1) != NULL); /* which lies behind it */
+    for (unsigned i = 0; i < 4; i++)
+        t_fill(p + touched[i] * SH_PAGE_SIZE, SH_PAGE_SIZE, i);
+    sh_free(sh_malloc(40 * SH_PAGE_SIZE)); /* addresses and records for it */
+    sh_trim(0);
+    rig_frame_budget(rig_frames_held());
+    EXPECT(sh_realloc(p, 40 * SH_PAGE_SIZE) == NULL);
+    rig_frame_budget(0);
+    EXPECT_WHOLE();
+    held = rig_frames_held();
+    q = sh_realloc(p, 40 * SH_PAGE_SIZE);
+    EXPECT(q != NULL && q != p);
+    for (unsigned i = 0; i < 4; i++)
+        EXPECT(t_holds(q + touched[i] * SH_PAGE_SIZE, SH_PAGE_SIZE, i));
+    EXPECT_WHOLE();
+    sh_trim(0);
+    EXPECT(rig_frames_held() <= held + SH_GRANULE_SIZE);
+    EXPECT(t_is_zero(q + SH_PAGE_SIZE, 2 * SH_PAGE_SIZE));
+}
+
 static const struct test tests[] = {
+    { "realloc_moves_what_was_touched", realloc_moves_what_was_touched },
     { "realloc_of_untouched_pages_reads_zero", realloc_of_untouched_pages_reads_zero },
     { "block_takes_frames_only_when_touched", block_takes_frames_only_when_touched },
     { "first_touch_reads_zero", first_touch_reads_zero },

@@ -241,6 +241,10 @@ static void run_that_was_written_all_over_is_one_report(void)
     EXPECT_EQ(rig_panic_count(), 1);
     EXPECT(use.result == use.p);
     EXPECT_WHOLE();
+    /* The descriptor that it has is its own. */
+    for (unsigned i = 0; i < 4; i++)
+        EXPECT(sh_malloc(use.size) != NULL && sh_alloc_pages(1) != NULL);
+    EXPECT_WHOLE();
 }
 
 /* A hook that never returns: nothing is lost, however often. */

@@ -192,6 +192,7 @@ static void handlers_are_served_or_refused(void)
         q = sh_malloc(50000);
         rig_context(SH_NMI);
         EXPECT(sh_malloc(50000) == NULL && sh_alloc_pages(1) == NULL && sh_aligned_alloc(64, 100) == NULL);
+        EXPECT(sh_aligned_alloc(64, 50000) == NULL && sh_aligned_alloc(4 * SH_PAGE_SIZE, 10) == NULL);
         EXPECT(!mm_mode.guarded || sh_malloc(100) == NULL);
         use.p = p;
         EXPECT(!mm_mode.guarded || rig_panics(SH_PANIC_MISUSE, "from an NMI handler", do_free, &use));
@@ -479,6 +480,9 @@ static void sizes_of_aligned_blocks_are_taken(void)
                 void *p = sh_aligned_alloc(align, sizes[i]);
                 EXPECT(p != NULL && ((uintptr_t)p & (align - 1)) == 0);
                 sh_free_sized(p, sizes[i]);
+                p = sh_realloc(sh_malloc(sizes[i] + align), sizes[i]);
+                EXPECT(p != NULL);
+                sh_free_sized(p, sizes[i]);
             }
         }
         EXPECT_WHOLE();
@@ -489,6 +493,54 @@ static void do_free_sized(void *arg)
 {
     struct use *use = arg;
     sh_free_sized(use->p, use->size);
+}
+
+/* A page's alignment is a class's. */
+static void aligned_blocks_lie_in_slots(void)
+{
+    for (unsigned tier = 0; tier < 3; tier++) {
+        const struct sh_config config = { .size = sizeof(config), .tier = tier, .hooks = rig_hooks() };
+        rig_start(0, &config);
+        for (size_t align = 8; align <= 2 * SH_PAGE_SIZE; align *= 2) {
+            uintptr_t p = (uintptr_t)sh_aligned_alloc(align, 100);
+            EXPECT_EQ(mm_span_state(mm_span_of(p)), align <= SH_PAGE_SIZE ? MM_SPAN_SMALL : MM_SPAN_LARGE);
+        }
+        EXPECT_WHOLE();
+    }
+}
+
+/* What the configuration makes of a heap: see mode.h. */
+static void modes_follow_from_the_configuration(void)
+{
+    static const struct {
+        struct sh_config config;
+        bool hooks, guarded, sampling, keeps, careful;
+    } rows[] = {
+        { { .tier = 0 }, false, false, false, true, false },
+        { { .tier = 0 }, true, false, false, true, true },
+        { { .zero = true }, false, false, false, true, false },
+        { { .demand = true }, false, false, false, false, false },
+        { { .guard_sample = 5 }, false, false, true, true, true },
+        { { .guard_sample = 5, .demand = true }, false, false, true, false, true },
+        { { .quarantine = 5 }, false, true, false, false, true },
+        { { .quarantine = 5, .guard_sample = 5 }, false, true, false, false, true },
+        { { .tier = 1 }, false, true, false, false, true },
+        { { .tier = 3 }, false, true, false, false, true },
+        { { .tier = 4, .demand = true }, true, true, false, false, true },
+    };
+
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct sh_config config = rows[i].config;
+        config.size = sizeof(config);
+        config.hooks = rows[i].hooks ? rig_hooks() : NULL;
+        rig_start(0, &config);
+        EXPECT_EQ(mm_mode.guarded, rows[i].guarded);
+        EXPECT_EQ(mm_mode.sampling, rows[i].sampling);
+        EXPECT_EQ(mm_mode.keeps, rows[i].keeps);
+        EXPECT_EQ(mm_mode.careful, rows[i].careful);
+        sh_free(sh_malloc(100000));
+        EXPECT(rows[i].keeps == (mm_heap_counts.kept != 0) || rows[i].guarded || rows[i].sampling);
+    }
 }
 
 /* From tier 2 the size is exact, but 0 and 1 are the same. */
@@ -590,6 +642,8 @@ static const struct test tests[] = {
     { "realloc_stays_where_it_should", realloc_stays_where_it_should },
     { "limits_are_inclusive", limits_are_inclusive },
     { "sizes_of_aligned_blocks_are_taken", sizes_of_aligned_blocks_are_taken },
+    { "aligned_blocks_lie_in_slots", aligned_blocks_lie_in_slots },
+    { "modes_follow_from_the_configuration", modes_follow_from_the_configuration },
     { "sizes_are_exact_where_they_are_noted", sizes_are_exact_where_they_are_noted },
     { "asking_in_vain_takes_no_records", asking_in_vain_takes_no_records },
     { "tail_is_explained_by_the_object_below", tail_is_explained_by_the_object_below },

@@ -393,7 +393,24 @@ static void any_record_may_find_no_frame(void)
     }
 }
 
+/* Its pages have no frames to give back. */
+static void pool_of_guarded_pages_takes_no_frames(void)
+{
+    const struct sh_config config = { .size = sizeof(config), .guard_sample = 1, .hooks = rig_hooks() };
+    size_t ready;
+
+    rig_start(0, &config);
+    EXPECT(sh_alloc_pages(1) != NULL);
+    ready = rig_script_bytes(SH_READY);
+    EXPECT(sh_malloc(48) != NULL);
+    EXPECT(rig_script_bytes(SH_READY) <= ready + 2 * SH_GRANULE_SIZE);
+    EXPECT_EQ(rig_script_count(RIG_DECOMMIT), 0);
+    EXPECT_EQ(rig_script_count(RIG_FAULT), MM_GUARD_POOL + 1);
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
+    { "pool_of_guarded_pages_takes_no_frames", pool_of_guarded_pages_takes_no_frames },
     { "init_calls_nothing", init_calls_nothing },
     { "all_reservations_refused_is_out_of_memory", all_reservations_refused_is_out_of_memory },
     { "refused_reservations_are_halved", refused_reservations_are_halved },
