@@ -169,9 +169,31 @@ static void records_reach_to_the_last_byte(void)
     EXPECT_EQ(mm_arena_of(at + MM_ARENA_SIZE)->base, at + MM_ARENA_SIZE);
     EXPECT(mm_arena_of(at + 2 * MM_ARENA_SIZE) == &mm_arena_dummy);
     EXPECT_WHOLE();
+    /* The map has no line for a chunk without a page. */
+    rig_log_clear();
+    sh_print_map();
+    EXPECT(t_contains(rig_log(), "|") && !t_contains(rig_log(), t_hex(at)));
+}
+
+/* A new heap's bounds are its own, wherever the one before it lay. */
+static void bounds_begin_anew(void)
+{
+    static const uint8_t places[] = { 0, 128, 0, 64 };
+    uintptr_t base = 0;
+
+    for (unsigned i = 0; i < sizeof(places); i++) {
+        begin();
+        EXPECT(base == 0 || !mm_arena_in_bounds(base));
+        donate(places[i] * T_MIB, 8 * T_MIB);
+        EXPECT(sh_malloc(100) != NULL);
+        EXPECT(base == 0 || !mm_arena_in_bounds(base));
+        base = (uintptr_t)sh_malloc(100);
+        EXPECT(mm_arena_in_bounds(base));
+    }
 }
 
 static const struct test tests[] = {
+    { "bounds_begin_anew", bounds_begin_anew },
     { "records_reach_to_the_last_byte", records_reach_to_the_last_byte },
     { "bounds_never_lead_the_records", bounds_never_lead_the_records },
     { "records_are_complete_when_they_are_entered", records_are_complete_when_they_are_entered },

@@ -8,6 +8,7 @@
 #include "mm/heap.h"
 #include "mm/lock.h"
 #include "mm/pages.h"
+#include "mm/report.h"
 
 #define SIZE 200u
 #define MOST 1024u
@@ -325,6 +326,27 @@ static void a_queued_span_without_a_free_slot_is_corruption(void)
     }
 }
 
+static void die(void *arg)
+{
+    (void)arg;
+    mm_corruption("on purpose");
+}
+
+/* Nor does it give what waits in central's lists, or in kept runs. */
+static void a_dead_heap_gives_nothing_that_it_has(void)
+{
+    for (unsigned comes_back = 0; comes_back < 2; comes_back++) {
+        start(3);
+        hook(comes_back != 0);
+        sh_free(sh_malloc(40000));
+        for (unsigned i = 0; i < 3; i++)
+            sh_free((void *)held[i * slots]);
+        EXPECT_EQ(sh_cpu_offline(0), SH_OK);
+        EXPECT(span_of(1)->place == MM_PLACE_CENTRAL);
+        EXPECT_CORRUPTION("on purpose", die, NULL);
+    }
+}
+
 /* The page allocator's summary says more than its bits. */
 static void a_summary_that_promises_too_much_is_corruption(void)
 {
@@ -415,6 +437,7 @@ static const struct test tests[] = {
     { "a_free_where_no_slot_is_live_is_corruption", a_free_where_no_slot_is_live_is_corruption },
     { "a_queued_span_without_a_free_slot_is_corruption",
       a_queued_span_without_a_free_slot_is_corruption },
+    { "a_dead_heap_gives_nothing_that_it_has", a_dead_heap_gives_nothing_that_it_has },
     { "a_summary_that_promises_too_much_is_corruption",
       a_summary_that_promises_too_much_is_corruption },
     { "locks_are_taken_in_order", locks_are_taken_in_order },

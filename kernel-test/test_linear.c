@@ -57,6 +57,7 @@ static void a_block_too_small_is_given_back(void)
         EXPECT_EQ(mm_linear_alloc(SH_GRANULE_SIZE - less, 4, true) != NULL, less >= head);
         if (less >= head)
             continue;
+        EXPECT_EQ(mm_linear_refusals(), 1);
         EXPECT_EQ(rig_frames_held(), 0);
         EXPECT_EQ(rig_script_bytes(SH_RESERVED) + rig_script_bytes(SH_PREPARED), 0);
         EXPECT_WHOLE();

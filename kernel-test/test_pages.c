@@ -176,7 +176,7 @@ static void every_size_can_be_exhausted(void)
 /* Each run alone in a full heap, with a shorter one below it, at each place in a word. */
 static void only_fit_is_found_at_every_bit(void)
 {
-    static const size_t lengths[] = { 2, 3, 31, 32, 33, 63, 64, 65, 127, 128, 129 };
+    static const size_t lengths[] = { 2, 3, 29, 30, 31, 32, 33, 61, 62, 63, 64, 65, 127, 128, 129 };
     uintptr_t start;
 
     begin();
@@ -265,6 +265,27 @@ static void aligned_runs_are_aligned(void)
             give(odd, 1);
         }
     EXPECT(mm_pages_alloc(1, MM_CHUNK_PAGES) != 0);
+}
+
+/* Of runs that fit exactly, and no more, the lowest aligned one; the first of all begins a page late. */
+static void aligned_run_that_just_fits_is_found(void)
+{
+    uintptr_t first, at;
+
+    begin();
+    take_all();
+    for (size_t align = 2; align <= MM_CHUNK_PAGES / 4; align <<= 1) {
+        size_t bytes = align << MM_PAGE_SHIFT;
+        first = mm_align_up(low, 4 * bytes) + SH_PAGE_SIZE;
+        at = first + 3 * bytes - SH_PAGE_SIZE;
+        give(first, align);
+        give(at, align);
+        EXPECT_EQ(mm_pages_alloc(align, align), at);
+        EXPECT_EQ(mm_pages_alloc(align, align), 0);
+        model_set(at, align, false);
+        EXPECT_EQ(take(align), first);
+        expect_same();
+    }
 }
 
 static void exact_place_is_taken_or_refused(void)
@@ -366,6 +387,7 @@ static const struct test tests[] = {
     { "run_over_three_chunks_is_found", run_over_three_chunks_is_found },
     { "pair_behind_single_holes_is_found", pair_behind_single_holes_is_found },
     { "aligned_runs_are_aligned", aligned_runs_are_aligned },
+    { "aligned_run_that_just_fits_is_found", aligned_run_that_just_fits_is_found },
     { "exact_place_is_taken_or_refused", exact_place_is_taken_or_refused },
     { "released_and_busy_bits_are_exact", released_and_busy_bits_are_exact },
     { "idle_runs_are_found_from_the_top", idle_runs_are_found_from_the_top },

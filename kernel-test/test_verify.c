@@ -311,6 +311,11 @@ static void countdown_of_a_central_span(void)
     SET(span->countdown, span->countdown - 1);
 }
 
+static void countdown_of_the_current_span(void)
+{
+    SET(entry_for(SMALL)->span->countdown, 0);
+}
+
 static void place_of_a_full_span(void)
 {
     SET(small_at(MM_PLACE_FULL)->place, MM_PLACE_QUEUED);
@@ -450,11 +455,12 @@ static void state_of_the_dummy(void)
 }
 
 static const struct plant fields[] = {
-    { "the dummy span's bound", bound_of_the_dummy, NULL, "dummy span written" },
+    { "the dummy span's bound", bound_of_the_dummy, NULL, "dummy span written: 0x0" },
     { "the dummy span's state", state_of_the_dummy, NULL, "dummy span written" },
     { "the countdown of a queued span", countdown_of_a_queued_span, NULL, "span's place" },
     { "the countdown of a full span", countdown_of_a_full_span, NULL, "span's place" },
     { "the countdown of a central span", countdown_of_a_central_span, NULL, "span's place" },
+    { "the countdown of a current span", countdown_of_the_current_span, NULL, "span's place" },
     { "a full span that says it is queued", place_of_a_full_span, NULL, "span's place" },
     { "a current span that is in no place", place_of_the_current_span, NULL, "span's place" },
     { "an empty span that says it is queued", place_of_an_empty_span, NULL, "span's place" },
@@ -545,7 +551,7 @@ static const struct plant maps[] = {
     { "a page map entry outside the metadata", entry_outside_the_metadata, NULL, "page map outside the metadata" },
     { "a free page with a page map entry", entry_of_a_free_page, NULL, "free page in the page map" },
     { "a page that is not ours with a page map entry", entry_of_a_page_not_ours, NULL, "" },
-    { "an entry of the dummy arena", entry_of_the_dummy_arena, NULL, "dummy arena written" },
+    { "an entry of the dummy arena", entry_of_the_dummy_arena, NULL, "dummy arena written: 0x7" },
     { "an arena's base", base_of_an_arena, NULL, "arena record entered elsewhere" },
     { "an arena's base inside an arena", base_inside_an_arena, NULL, "arena record entered elsewhere" },
     { "an arena map entry outside the metadata", arena_outside_the_metadata, NULL, "arena entry outside the metadata" },
@@ -651,7 +657,8 @@ static struct mm_summary *leaf_summary(void)
     t_fail(__FILE__, __LINE__, "no node of the page tree describes the chunk of %p", large_live);
 }
 
-static struct mm_summary *upper_summary(void)
+/* The node above the one above the chunk. */
+static struct tree_node *upper_node(void)
 {
     uintptr_t address = (uintptr_t)large_live, at = metadata_begin();
     uintptr_t leaf = (uintptr_t)(leaf_summary() - chunk_number(address, 0));
@@ -660,9 +667,14 @@ static struct mm_summary *upper_summary(void)
     for (; mm_linear_contains((void *)at, sizeof(struct tree_node)); at += sizeof(uintptr_t)) {
         struct tree_node *node = (struct tree_node *)at;
         if ((uintptr_t)node->child[piece] == leaf)
-            return &node->sum[piece];
+            return node;
     }
     t_fail(__FILE__, __LINE__, "no node of the page tree has the node for %p below it", large_live);
+}
+
+static struct mm_summary *upper_summary(void)
+{
+    return &upper_node()->sum[chunk_number((uintptr_t)large_live, 1)];
 }
 
 static void start_of_a_chunk(void)
@@ -695,6 +707,15 @@ static void end_further_up(void)
     SET(upper_summary()->end, upper_summary()->end + 1);
 }
 
+static void node_outside_the_metadata(void)
+{
+    static struct tree_node stranger;
+    struct tree_node **child = &upper_node()->child[chunk_number((uintptr_t)large_live, 1)];
+
+    stranger = **child;
+    SET(*child, &stranger);
+}
+
 static const struct plant pages[] = {
     { "a used page that is not taken", taken_bit_lost, NULL, "free page in the page map" },
     { "a free page that is taken", taken_bit_too_many, NULL, "chunk summary" },
@@ -709,6 +730,7 @@ static const struct plant pages[] = {
     { "the free pages at the start, a level up", start_further_up, NULL, "tree summary" },
     { "the longest run, a level up", most_further_up, NULL, "tree summary" },
     { "the free pages at the end, a level up", end_further_up, NULL, "tree summary" },
+    { "a node of the tree outside the metadata", node_outside_the_metadata, NULL, "tree node outside the metadata" },
 };
 
 /* ---- the CPU's caches and central ---- */
