@@ -229,7 +229,8 @@ KT_KASAN := kasan test_kasan
 KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON)) $(KT_GC) rig_host rig_area rig_hooks \
     sweep_situations sweep_operations host_main
 KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) $(KT_GC) $(if $(filter 1,$(GC)),lisp_main) replay demo main string rig_kernel walk \
-    $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(wildcard $(KT)/bench*.c))
+    $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(if $(filter 1,$(GC)),$(KT)/bench_gc.c) \
+    $(filter-out $(KT)/bench_gc.c,$(wildcard $(KT)/bench*.c)))
 
 LISP_PROGRAMS := $(sort $(wildcard $(KT)/lisp/*.lisp))
 build/lisp_programs.c: $(KT)/lisp_programs.sh $(LISP_PROGRAMS)
@@ -491,7 +492,7 @@ help:
 
 # BENCH=prefix: only the lines that begin so.
 BENCH ?=
-KT_BENCH := printf bench bench_loads bench_frag bench_gc host_bench
+KT_BENCH := printf bench bench_random bench_loads bench_frag $(if $(filter 1,$(GC)),bench_gc) host_bench
 BENCH_CONFIG := $(ARCH)$(if $(filter arm-64k,$(ARCH)-$(PAGE)),-64k)
 BENCH_FILE := $(if $(filter host,$(ARCH)),host-bench,kernel.elf)
 

@@ -1,5 +1,5 @@
 /*
- * The benchmarks' harness: the table of loads, random sizes, lines of output.
+ * The benchmarks' harness: the table of loads, lines of output.
  *
  *     bench <suite>/<name> <value> <unit>
  *
@@ -12,18 +12,7 @@
 
 #include "mm/budget.h"
 
-#define LINES 4
-
-struct load {
-    bench_load *run;
-    size_t parameter;
-    const char *lines[LINES]; /* what it prints: the first is its name; memory/… gc/… name the suite */
-};
-
-#define GRAPH(which, name) \
-    { bench_gc_mark, which, { "gc/" name } }, { bench_gc_collect, which, { "gc/" name "-collect" } }
-
-static const struct load loads[] = {
+static const struct bench_entry loads[] = {
     { bench_pair, 16, { "pair-16" } },
     { bench_pair, 64, { "pair-64" } },
     { bench_pair, 256, { "pair-256" } },
@@ -46,19 +35,7 @@ static const struct load loads[] = {
     { bench_sampled, 1000, { "sampled-churn1k", "memory/sampled-churn1k" } },
     { bench_holes, 1u << 15, { "find-2-behind-holes" } },
     { bench_init_frames, 0, { "memory/init-frames" } },
-    GRAPH(BENCH_LIST, "list-exact"),
-    GRAPH(BENCH_TREE, "tree-exact"),
-    GRAPH(BENCH_HASH, "hash-exact"),
-    GRAPH(BENCH_SHUFFLED, "shuffled-exact"),
-    GRAPH(BENCH_CONSERVATIVE + BENCH_LIST, "list-conservative"),
-    GRAPH(BENCH_CONSERVATIVE + BENCH_TREE, "tree-conservative"),
-    GRAPH(BENCH_CONSERVATIVE + BENCH_HASH, "hash-conservative"),
-    GRAPH(BENCH_CONSERVATIVE + BENCH_SHUFFLED, "shuffled-conservative"),
-    { bench_gc_sweep, BENCH_SWEEP_SPAN, { "gc/sweep-span" } },
-    { bench_gc_sweep, BENCH_SWEEP_WORD, { "gc/sweep-word" } },
-    { bench_gc_sweep_object, 16, { "gc/sweep-object" } },
-    { bench_gc_step, 0, { "gc/longest-step" } },
-    { bench_gc_alloc, 20000, { "gc/alloc-16" } },
+    { NULL, 0, { NULL } },
 };
 
 static size_t room_used;
@@ -94,9 +71,9 @@ static bool wants(const char *suite, const char *name)
     return (SH_MAX_CPUS == 1 || bench_begins(suite, "malloc")) && bench_wants(suite, name);
 }
 
-static bool wanted(const struct load *load)
+static bool wanted(const struct bench_entry *load)
 {
-    for (unsigned i = 0; i < LINES && load->lines[i] != NULL; i++) {
+    for (unsigned i = 0; i < BENCH_LINES && load->lines[i] != NULL; i++) {
         const char *name, *suite = split(load->lines[i], &name);
 
         if (wants(suite, name))
@@ -116,17 +93,24 @@ void *bench_room(size_t size)
     return room;
 }
 
-void bench_run(void)
+static void run(const struct bench_entry *load)
 {
-    for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++)
-        if (wanted(&loads[i])) {
-            const char *name;
+    const char *name;
 
+    for (; load->run != NULL; load++)
+        if (wanted(load)) {
             room_used = 0;
             bench_config = (struct sh_config){ .size = sizeof bench_config };
-            split(loads[i].lines[0], &name);
-            loads[i].run(name, loads[i].parameter);
+            split(load->lines[0], &name);
+            load->run(name, load->parameter);
         }
+}
+
+void bench_run(void)
+{
+    run(loads);
+    if (bench_gc_loads != NULL)
+        run(bench_gc_loads);
 }
 
 void bench_heap(size_t size, bool demand)
@@ -186,38 +170,4 @@ void bench_memory_note(struct bench_memory *memory, size_t size, size_t old)
         memory->peak_live = memory->live;
     if (held > memory->peak_held)
         memory->peak_held = held;
-}
-
-/* xorshift32. */
-static uint32_t next(struct bench_random *random)
-{
-    uint32_t x = random->state;
-
-    x ^= x << 13;
-    x ^= x >> 17;
-    x ^= x << 5;
-    return random->state = x;
-}
-
-uint32_t bench_pick(struct bench_random *random, uint32_t count)
-{
-    return (uint32_t)((uint64_t)next(random) * count >> 32);
-}
-
-/* least · 2^x for a uniform x: the whole octaves by a shift, 16 bits of the fraction by one
- * multiplication for each that is set.  The factors are 2^(1/2), 2^(1/4), … in units of 2^-31. */
-uint32_t bench_size(struct bench_random *random, uint32_t least, unsigned octaves)
-{
-    static const uint32_t roots[16] = {
-        0xB504F333u, 0x9837F051u, 0x8B95C1E3u, 0x85AAC367u, 0x82CD8698u, 0x8164D1F3u,
-        0x80B1ED4Fu, 0x8058D7D2u, 0x802C6436u, 0x8016302Fu, 0x800B179Cu, 0x80058BAFu,
-        0x8002C5D0u, 0x800162E6u, 0x8000B172u, 0x800058B9u,
-    };
-    uint32_t exponent = bench_pick(random, octaves << 16);
-    uint32_t mantissa = 0x80000000u;
-
-    for (unsigned i = 0; i < 16; i++)
-        if ((exponent >> (15 - i) & 1) != 0)
-            mantissa = (uint32_t)((uint64_t)mantissa * roots[i] >> 31);
-    return (uint32_t)((uint64_t)(least << (exponent >> 16)) * mantissa >> 31);
 }

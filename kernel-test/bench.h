@@ -89,6 +89,10 @@ bool bench_begins(const char *text, const char *with);
 /* Without the division that freestanding 32-bit code does not have. */
 uint64_t bench_divide(uint64_t value, uint32_t divisor);
 
+/*
+ * Supplied by bench_random.c.
+ */
+
 /* Random numbers: the same stream everywhere. */
 struct bench_random {
     uint32_t state;
@@ -118,13 +122,15 @@ bench_load bench_frag;
 bench_load bench_holes;   /* how many */
 bench_load bench_init_frames;
 
-enum { BENCH_LIST, BENCH_TREE, BENCH_HASH, BENCH_SHUFFLED, BENCH_CONSERVATIVE };
-enum { BENCH_SWEEP_SPAN, BENCH_SWEEP_WORD };
+/* A row of a table of loads, which a row without a function ends. */
+#define BENCH_LINES 4
+struct bench_entry {
+    bench_load *run;
+    size_t parameter;
+    const char *lines[BENCH_LINES]; /* what it prints: the first is its name; memory/… gc/… name the suite */
+};
 
-bench_load bench_gc_mark, bench_gc_collect; /* BENCH_LIST …, + BENCH_CONSERVATIVE: not exact */
-bench_load bench_gc_step;
-bench_load bench_gc_sweep;        /* BENCH_SWEEP_SPAN … */
-bench_load bench_gc_sweep_object; /* size */
-bench_load bench_gc_alloc;        /* how many objects */
+/* The collector's; not there with GC=0. */
+extern const struct bench_entry bench_gc_loads[] __attribute__((weak));
 
 #endif

@@ -3,10 +3,11 @@
  *
  *     list       nodes of two words, in the order in which they were allocated
  *     tree       binary, nodes of two words, allocated from the root down
- *     hash       2^18 buckets; 50000 nodes of 48 bytes, each with a value of 32 … 144 bytes
+ *     hash       2^18 buckets; 50000 nodes of 48 bytes, each with a value of 32 … 144 bytes that is not
+ *                looked into; hash-scanned: it is
  *     shuffled   an array of pointers to nodes of 24 bytes, in random order
  *
- * -exact: by sh_gc_new with a type, values by SH_GC_NOSCAN.  -conservative: all by sh_gc_malloc.
+ * -exact: by sh_gc_new with a type.  -conservative: by sh_gc_malloc.
  *
  *     gc/list-exact …           instructions an object of marking: a collection less its sweep
  *     gc/list-exact-collect …   of the whole collection
@@ -101,7 +102,7 @@ static void make_tree(void)
     root = subtree(OBJECTS);
 }
 
-static void make_hash(void)
+static void make_table(unsigned value_flags)
 {
     struct bench_random random = { 0x9E3779B9u };
     struct node **buckets = make(&pointer_type, BUCKETS);
@@ -112,9 +113,19 @@ static void make_hash(void)
         struct node *node = make(&node_type, 1);
 
         node->next = *bucket;
-        node->value = checked(sh_gc_malloc(32 + bench_pick(&random, 113), exact ? SH_GC_NOSCAN : 0));
+        node->value = checked(sh_gc_malloc(32 + bench_pick(&random, 113), value_flags));
         *bucket = node;
     }
+}
+
+static void make_hash(void)
+{
+    make_table(SH_GC_NOSCAN);
+}
+
+static void make_hash_scanned(void)
+{
+    make_table(0);
 }
 
 static void make_shuffled(void)
@@ -131,11 +142,14 @@ static void make_shuffled(void)
     }
 }
 
+enum { LIST, TREE, HASH, HASH_SCANNED, SHUFFLED, CONSERVATIVE };
+
 static void (*const graphs[])(void) = {
-    [BENCH_LIST] = make_list,
-    [BENCH_TREE] = make_tree,
-    [BENCH_HASH] = make_hash,
-    [BENCH_SHUFFLED] = make_shuffled,
+    [LIST] = make_list,
+    [TREE] = make_tree,
+    [HASH] = make_hash,
+    [HASH_SCANNED] = make_hash_scanned,
+    [SHUFFLED] = make_shuffled,
 };
 
 /* A graph in a new heap, after a first collection. */
@@ -144,8 +158,8 @@ static void make_graph(size_t which)
     struct sh_gc_stats stats;
 
     start();
-    exact = which < BENCH_CONSERVATIVE;
-    graphs[which % BENCH_CONSERVATIVE]();
+    exact = which < CONSERVATIVE;
+    graphs[which % CONSERVATIVE]();
     sh_gc_collect();
     sh_gc_stats(&stats);
     if (stats.objects_freed != 0)
@@ -186,7 +200,7 @@ static void mark(void)
         sh_gc_step(1);
 }
 
-void bench_gc_mark(const char *name, size_t which)
+static void measure_mark(const char *name, size_t which)
 {
     make_graph(which);
     bench_begin();
@@ -196,7 +210,7 @@ void bench_gc_mark(const char *name, size_t which)
     bench_end_calls("gc", name, OBJECTS);
 }
 
-void bench_gc_collect(const char *name, size_t which)
+static void measure_collect(const char *name, size_t which)
 {
     make_graph(which);
     bench_begin();
@@ -204,13 +218,13 @@ void bench_gc_collect(const char *name, size_t which)
     bench_end_calls("gc", name, OBJECTS);
 }
 
-void bench_gc_step(const char *name, size_t parameter)
+static void measure_step(const char *name, size_t parameter)
 {
     struct sh_gc_stats stats;
     size_t longest = 0;
 
     (void)parameter;
-    for (unsigned which = 0; which < 2 * BENCH_CONSERVATIVE; which++) {
+    for (unsigned which = 0; which < 2 * CONSERVATIVE; which++) {
         make_graph(which);
         while (!sh_gc_step(STEP))
             ;
@@ -226,7 +240,7 @@ static void allocate(void *unused)
     checked(sh_gc_malloc(16, 0));
 }
 
-void bench_gc_alloc(const char *name, size_t count)
+static void measure_alloc(const char *name, size_t count)
 {
     start();
     allocate(NULL);
@@ -264,21 +278,23 @@ static void mark_spans(uint32_t spans, uint32_t size)
     mark();
 }
 
+enum { SWEEP_SPAN, SWEEP_WORD };
+
 /* With w = WORDS: spans of 4 slots cost span + word, those of the most slots span + w · word.  So w of the
  * first less one of the others are (w − 1) · span, and one of the others less one of the first is
  * (w − 1) · word. */
-void bench_gc_sweep(const char *name, size_t of)
+static void measure_sweep(const char *name, size_t of)
 {
     bench_begin();
-    mark_spans(of == BENCH_SWEEP_SPAN ? SPANS * WORDS : SPANS, NARROW);
-    (of == BENCH_SWEEP_SPAN ? bench_call : bench_uncall)(sweep, NULL);
+    mark_spans(of == SWEEP_SPAN ? SPANS * WORDS : SPANS, NARROW);
+    (of == SWEEP_SPAN ? bench_call : bench_uncall)(sweep, NULL);
     mark_spans(SPANS, WIDE);
-    (of == BENCH_SWEEP_SPAN ? bench_uncall : bench_call)(sweep, NULL);
+    (of == SWEEP_SPAN ? bench_uncall : bench_call)(sweep, NULL);
     bench_end_calls("gc", name, SPANS * (WORDS - 1));
 }
 
 /* The same spans without garbage, then with every other object unlinked. */
-void bench_gc_sweep_object(const char *name, size_t size)
+static void measure_sweep_object(const char *name, size_t size)
 {
     uint32_t freed = 0;
 
@@ -291,3 +307,28 @@ void bench_gc_sweep_object(const char *name, size_t size)
     bench_call(sweep, NULL);
     bench_end_calls("gc", name, freed);
 }
+
+/*
+ * The table
+ */
+
+#define GRAPH(which, name) \
+    { measure_mark, which, { "gc/" name } }, { measure_collect, which, { "gc/" name "-collect" } }
+
+const struct bench_entry bench_gc_loads[] = {
+    GRAPH(LIST, "list-exact"),
+    GRAPH(TREE, "tree-exact"),
+    GRAPH(HASH, "hash-exact"),
+    GRAPH(SHUFFLED, "shuffled-exact"),
+    GRAPH(CONSERVATIVE + LIST, "list-conservative"),
+    GRAPH(CONSERVATIVE + TREE, "tree-conservative"),
+    GRAPH(CONSERVATIVE + HASH, "hash-conservative"),
+    GRAPH(CONSERVATIVE + HASH_SCANNED, "hash-scanned-conservative"),
+    GRAPH(CONSERVATIVE + SHUFFLED, "shuffled-conservative"),
+    { measure_sweep, SWEEP_SPAN, { "gc/sweep-span" } },
+    { measure_sweep, SWEEP_WORD, { "gc/sweep-word" } },
+    { measure_sweep_object, 16, { "gc/sweep-object" } },
+    { measure_step, 0, { "gc/longest-step" } },
+    { measure_alloc, 20000, { "gc/alloc-16" } },
+    { NULL, 0, { NULL } },
+};
