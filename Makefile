@@ -64,7 +64,7 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
 CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan \
-    host host-up host-asan host-cov host32 host32-up host32-p12 host32-p14 host32-small
+    host host-up host-up-unfetched host-asan host-cov host32 host32-up host32-p12 host32-p14 host32-small
 $(foreach c,$(CONFIGS),$(eval SHIFT_$(c) := $(PAGE_SHIFT)))
 SHIFT_host32-p12 := 12
 SHIFT_host32-p14 := 14
@@ -78,6 +78,7 @@ MACHINE_x86-kasan := x86
 MACHINE_arm-kasan := arm
 MACHINE_host := host
 MACHINE_host-up := host
+MACHINE_host-up-unfetched := host
 MACHINE_host-asan := host
 MACHINE_host-cov := host
 MACHINE_host32 := host32
@@ -94,6 +95,8 @@ EXTRA_arm-up := -DSH_MAX_CPUS=1
 EXTRA_arm-64k := -DSH_ARCH_PAGE_SHIFT=16
 EXTRA_arm-64k-up := -DSH_ARCH_PAGE_SHIFT=16 -DSH_MAX_CPUS=1
 EXTRA_host-up := -DSH_MAX_CPUS=1
+# What make bench compares with.
+EXTRA_host-up-unfetched := -DSH_MAX_CPUS=1 -DARCH_PREFETCH=0
 EXTRA_host-asan := -DMM_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recover=all
 EXTRA_host-cov := -O0 --coverage -fprofile-update=atomic -Wno-frame-larger-than
 EXTRA_host32 := -DMM_DEBUG=1 -fsanitize=undefined -fsanitize-undefined-trap-on-error
@@ -134,7 +137,7 @@ PORT_SOURCES_host := arch/host/host.c arch/windows.c
 
 all: libraries
 
-.PHONY: all libraries run test check bench mutants deep install clean help FORCE
+.PHONY: all libraries run test check bench bench-peers mutants deep install clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -478,7 +481,8 @@ help:
 	@echo '    FILE=x.lisp           runs programs instead; kernel-test/lisp/ has some'
 	@echo 'make test                 all suites: host and booted       FILTER=suite or suite/test'
 	@echo 'make check                symbols, layers, sizes, both compilers, example kernels'
-	@echo 'make bench ARCH=x86|arm|host   instructions a call and memory ratios'
+	@echo 'make bench ARCH=x86|arm|host   instructions a call and an object, memory ratios   BENCH=prefix'
+	@echo 'make bench-peers          on this machine, beside other allocators and collectors   REPEATS=n'
 	@echo 'make mutants              breaks the code in known ways; the suites must notice   MUTANT=name'
 	@echo 'make mutants DEEP=1       a sample of small faults everywhere   SEED=n COUNT=600; DEEP=all: every one'
 	@echo 'make deep                 coverage, fuzzing, a model; skips what is not installed   FUZZ_SECONDS=60'
@@ -496,17 +500,24 @@ KT_BENCH := printf bench bench_random bench_loads bench_frag $(if $(filter 1,$(G
 BENCH_CONFIG := $(ARCH)$(if $(filter arm-64k,$(ARCH)-$(PAGE)),-64k)
 BENCH_FILE := $(if $(filter host,$(ARCH)),host-bench,kernel.elf)
 
-# $(1) = host configuration: build/$(1)/host-bench over the host port.
+# $(1) = host configuration, $(2) = program, $(3) = its sources: build/$(1)/$(2) over the host port.
 define hostbench
-build/$(1)/host-bench: $(KT_BENCH:%=build/$(1)/$(KT)/%.o) $$(MM_OBJECTS_$(1)) $$(PORT_OBJECTS_$(1))
+build/$(1)/$(2): $(3:%=build/$(1)/$(KT)/%.o) $$(MM_OBJECTS_$(1)) $$(PORT_OBJECTS_$(1))
 	$$(call say,LINK $$@)
 	$$(Q)$$(CC_$(MACHINE_$(1))) -o $$@ $$(filter %.o,$$^)
 
-$(KT_BENCH:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$$(CFLAGS_$(1))) -I$(KT)
--include $(KT_BENCH:%=build/$(1)/$(KT)/%.d)
+$(3:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$$(CFLAGS_$(1))) -I$(KT)
+-include $(3:%=build/$(1)/$(KT)/%.d)
 endef
-$(foreach c,host host-up,$(eval $(call hostbench,$(c))))
+$(foreach c,host host-up,$(eval $(call hostbench,$(c),host-bench,$(KT_BENCH))))
+$(foreach c,host host-up,$(eval $(call hostbench,$(c),peer-malloc,peer_malloc bench_random)))
+$(foreach c,host-up host-up-unfetched,$(eval $(call hostbench,$(c),peer-spanheap,peer_spanheap bench_random)))
 
-bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE)
+BENCH_WORK := $(if $(filter host1,$(ARCH)$(GC)),$(addsuffix /peer-spanheap,build/host-up build/host-up-unfetched))
+bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE) $(BENCH_WORK)
 	$(Q)sh $(KT)/bench.sh ARCH=$(ARCH) BENCH='$(BENCH)' PAGING='$(filter pae,$(PAGING))' MEM='$(MEM)' \
-	    TIMEOUT='$(TIMEOUT)' $^
+	    TIMEOUT='$(TIMEOUT)' WORK='$(BENCH_WORK)' $(filter-out $(BENCH_WORK),$^)
+
+# The others are built by peers.sh, which finds out what is there.
+bench-peers: build/host/libspanheap.a build/host-up/peer-malloc build/host/peer-malloc build/host-up/peer-spanheap
+	$(Q)CC='$(HOSTCC)' BENCH='$(BENCH)' REPEATS='$(REPEATS)' sh $(KT)/peers.sh

@@ -6,12 +6,14 @@
 #   file           kernel images, or host programs (host_bench.c): the builds to measure
 #   BENCH=prefix   only lines that begin so: malloc/churn, or churn for all suites
 #   PAGING= MEM= TIMEOUT=   for qemu.sh
+#   WORK="file file"        two builds of peer_spanheap.c, the second without prefetches
 #
-# On the host instructions are counted by callgrind; without it, loops are timed.
+# On the host instructions are counted by callgrind; without it, loops are timed.  Whole programs are
+# timed in any case: their times change from run to run, the ratio less so.
 set -u
 
 here=$(dirname "$0")
-ARCH= BENCH= PAGING= MEM= TIMEOUT= files= failed=0
+ARCH= BENCH= PAGING= MEM= TIMEOUT= WORK= files= failed=0
 for word in "$@"; do
     value=${word#*=}
     case $word in
@@ -20,6 +22,7 @@ for word in "$@"; do
     PAGING=*) PAGING=$value ;;
     MEM=*) MEM=$value ;;
     TIMEOUT=*) TIMEOUT=$value ;;
+    WORK=*) WORK=$value ;;
     *) files="$files $word" ;;
     esac
 done
@@ -83,6 +86,45 @@ measure()
     esac
 }
 
+# A whole program: the best of three runs, and its longest pause.
+work()
+{
+    for i in 1 2 3; do "$@"; done | sort -n | head -1
+}
+
+print_work()
+{
+    line=$(echo "gcwork/$*" | tr ' ' -)
+    wanted "$line" || wanted "$line-pause" || return 0
+    set -- $(work "$work_file" "$@")
+    [ $# -eq 6 ] || return 1
+    ! wanted "$line" || echo "bench $line $1 $2"
+    ! wanted "$line-pause" || echo "bench $line-pause $3 ms"
+}
+
+# Marking without prefetches ÷ with them: the median of pairs, and the mean of the graphs.
+print_prefetch()
+{
+    wanted gcwork/prefetch-ratio || return 0
+    for graph in tree hash shuffled; do
+        for i in 1 2 3 4 5 6 7; do
+            echo $("$1" mark-$graph) $("$2" mark-$graph)
+        done | awk '{ print $7 / $1 }' | sort -n | sed -n "s/\$/ $graph/;4p"
+    done | awk '
+        { printf "bench gcwork/prefetch-ratio-%s %.2f without/with\n", $2, $1; sum += log($1) }
+        END { if (NR != 3) exit 1; printf "bench gcwork/prefetch-ratio %.2f without/with\n", exp(sum / 3) }'
+}
+
+works()
+{
+    for how in '' exact steps; do
+        for name in trees-16 $([ "$how" ] || echo trees-18) gcbench hash refill; do
+            print_work $name $how || { echo "bench.sh: $name $how failed" >&2; failed=1; }
+        done
+    done
+    print_prefetch "$1" "$2" || { echo "bench.sh: prefetch-ratio failed" >&2; failed=1; }
+}
+
 out=$(mktemp) || exit 1
 trap 'rm -f "$out"' EXIT
 for file in $files; do
@@ -95,4 +137,8 @@ for file in $files; do
         measure "$file" "$line" || { echo "bench.sh: $line failed" >&2; failed=1; }
     done
 done
+if [ -n "$WORK" ]; then
+    work_file=${WORK% *}
+    works $WORK
+fi
 exit $failed
