@@ -38,6 +38,7 @@ extern const struct mm_collector *mm_collector;
 static inline void mm_span_set_gc(struct mm_span *span, struct gc_span *gc, enum sh_kind kind)
 {
     span->kind = (uint8_t)kind;
+    span->flags = (uint8_t)(gc != NULL ? span->flags | MM_SPAN_COLLECTED : span->flags & ~MM_SPAN_COLLECTED);
     __atomic_store_n(&span->gc, gc, __ATOMIC_RELEASE);
 }
 

@@ -378,7 +378,7 @@ bool mm_guard_free(const char *caller, uintptr_t address, uintptr_t site)
         return true;
     }
     struct mm_span *span = view.span;
-    if (span->gc != NULL) {
+    if ((span->flags & MM_SPAN_COLLECTED) != 0) {
         return mm_collector->free(caller, span, address, site);
     }
     mm_guard_check_zone(caller, &view);

@@ -244,14 +244,11 @@ static inline bool run_claim(struct mm_span *span, enum mm_span_state wanted)
     return live;
 }
 
-/* Takes a large span or a page run out of use, if `address` is its base. */
-static MM_NOINLINE bool free_run(struct mm_span *span, uintptr_t address, enum mm_span_state wanted)
+/* Takes a large span or a page run out of use. */
+static inline bool free_run(struct mm_span *span, enum mm_span_state wanted)
 {
-    if (mm_span_state(span) != wanted || address != span->base) {
-        return false;
-    }
-    if (mm_mode.zero) {
-        mm_memory_zero(address, mm_span_bytes(span));
+    if (MM_UNLIKELY(mm_mode.zero) && mm_span_state(span) == wanted) {
+        mm_memory_zero(span->base, mm_span_bytes(span));
     }
     return run_claim(span, wanted);
 }
@@ -259,6 +256,20 @@ static MM_NOINLINE bool free_run(struct mm_span *span, uintptr_t address, enum m
 bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted)
 {
     return run_claim(span, wanted);
+}
+
+/* What is not a large object of the heap's own: small ones whose span's bound is 0 or that no CPU owns,
+ * fenced ones, collected ones.  false = not the base of a live one. */
+static MM_NOINLINE bool free_special(struct mm_span *span, uintptr_t address, const char *caller, uintptr_t site)
+{
+    if ((span->flags & MM_SPAN_COLLECTED) != 0) {
+        return mm_collector->free(caller, span, address, site);
+    }
+    if (mm_span_state(span) == MM_SPAN_SMALL) {
+        return free_small(span, address);
+    }
+    return mm_span_state(span) == MM_SPAN_LARGE && (span->flags & MM_SPAN_FENCED) != 0 &&
+           address == span->base + span->inset && mm_fence_free(span);
 }
 
 /* In a heap that is not guarded. */
@@ -269,25 +280,12 @@ static MM_NOINLINE void free_plain(void *p, const char *caller, uintptr_t site)
         return;
     }
     struct mm_span *span = mm_span_of(address);
-    enum mm_span_state state = mm_span_state(span);
-    if (MM_UNLIKELY(span->gc != NULL)) {
-        if (!mm_collector->free(caller, span, address, site)) {
-            mm_misuse_pointer(caller, address);
-        }
-        return;
+    if (MM_LIKELY((span->flags & (MM_SPAN_FENCED | MM_SPAN_COLLECTED)) == 0 && address == span->base) &&
+        free_run(span, MM_SPAN_LARGE)) {
+        mm_heap_retire(span);
+    } else if (!free_special(span, address, caller, site)) {
+        mm_misuse_pointer(caller, address);
     }
-    if (state == MM_SPAN_SMALL && free_small(span, address)) {
-        return;
-    }
-    if (state == MM_SPAN_LARGE && MM_LIKELY((span->flags & MM_SPAN_FENCED) == 0)) {
-        if (free_run(span, address, MM_SPAN_LARGE)) {
-            mm_heap_retire(span);
-            return;
-        }
-    } else if (state == MM_SPAN_LARGE && address == span->base + span->inset && mm_fence_free(span)) {
-        return;
-    }
-    mm_misuse_pointer(caller, address);
 }
 
 static MM_NOINLINE void free_guarded(void *p, const char *caller, uintptr_t site)
@@ -381,7 +379,7 @@ void sh_free_pages(void *p)
     if (mm_mode.guarded && mm_guard_free_pages(span, address, MM_CALLER())) {
         return;
     }
-    if (free_run(span, address, MM_SPAN_PAGES)) {
+    if (address == span->base && free_run(span, MM_SPAN_PAGES)) {
         mm_heap_release(span);
         return;
     }

@@ -14,7 +14,7 @@ struct sh_hooks mm_hooks;
 
 static char report[512];
 static unsigned panics; /* in progress */
-static bool dead;
+bool mm_died;
 
 struct text {
     char *at, *end;
@@ -155,20 +155,15 @@ void mm_corruption(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    dead = true;
+    mm_died = true;
     mm_cache_disarm();
     panic(SH_PANIC_CORRUPTION, format, arguments);
     va_end(arguments);
-}
-
-bool mm_dead(void)
-{
-    return dead;
 }
 
 void mm_report_reset(void)
 {
     mm_hooks = (struct sh_hooks){ 0 };
     panics = 0;
-    dead = false;
+    mm_died = false;
 }

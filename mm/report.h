@@ -32,7 +32,11 @@ void mm_misuse(const char *format, ...);
 /* The heap's own state is wrong: from here on it is dead (mm_dead). */
 void mm_corruption(const char *format, ...);
 
-bool mm_dead(void);
+extern bool mm_died;
+static inline bool mm_dead(void)
+{
+    return MM_UNLIKELY(__atomic_load_n(&mm_died, __ATOMIC_RELAXED));
+}
 void mm_report_reset(void);
 
 #define MM_ASSERT(condition) \

@@ -255,7 +255,8 @@ struct mm_span *mm_span_next(uintptr_t *address)
 
 static int collected_verify(const struct mm_span *span)
 {
-    return mm_collector == NULL || span->gc == NULL ? mm_fault_found("collected span", span->base)
+    return mm_collector == NULL || span->gc == NULL || (span->flags & MM_SPAN_COLLECTED) == 0
+               ? mm_fault_found("collected span", span->base)
                                                     : mm_collector->verify_span(span);
 }
 

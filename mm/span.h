@@ -44,7 +44,8 @@ enum {
     MM_SPAN_FRESH = 2,  /* large: its pages were zero when it was allocated */
     MM_SPAN_FENCED = 4, /* one object at the end of the pages, a guard page behind it: fence.c */
     MM_SPAN_POOL = 8,   /* fenced: its pages are used again */
-    MM_SPAN_FAULTED = 16 /* fenced: its pages are gone for good, the descriptor only remembers */
+    MM_SPAN_FAULTED = 16, /* fenced: its pages are gone for good, the descriptor only remembers */
+    MM_SPAN_COLLECTED = 32 /* it has a `gc` */
 };
 
 /* Beside a slot, from tier 2. */
