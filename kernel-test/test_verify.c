@@ -24,7 +24,7 @@ struct plant {
     const char *name;
     void (*plant)(void);
     void (*undo)(void); /* NULL = what SET changed is put back */
-    const char *said;   /* of the fault, in the log; "" = depends on the machine */
+    const char *said;   /* of the fault, in the log; "" = depends on heap page or granule */
 };
 
 /* ---- what is put back ---- */
@@ -721,8 +721,8 @@ static const struct plant pages[] = {
     { "a free page that is taken", taken_bit_too_many, NULL, "chunk summary" },
     { "a free page that is not ours", owned_bit_lost, NULL, "free pages that are not ours" },
     { "a used page that is not ours", owned_bit_of_a_used_page_lost, NULL, "free page in the page map" },
-    { "a used page that is released", released_bit_of_a_used_page, NULL, "page of a span is released" },
-    { "a page without a frame that is not released", released_bit_lost, NULL, "page state" },
+    { "a used page that is released", released_bit_of_a_used_page, NULL, "" },
+    { "a page without a frame that is not released", released_bit_lost, NULL, "" },
     { "a busy bit that was left", busy_bit_left, NULL, "busy pages" },
     { "a chunk's free pages at its start", start_of_a_chunk, NULL, "chunk summary" },
     { "a chunk's longest run", most_of_a_chunk, NULL, "chunk summary" },
@@ -1034,7 +1034,7 @@ static const struct plant counters[] = {
     { "a used page that lost its frame", used_page_decommitted, used_page_committed, "page state" },
     { "a released page with a frame", released_page_committed, touched_decommitted, "page state" },
     { "the size of a block of metadata", size_of_a_block, NULL, "metadata block" },
-    { "a page of metadata to come with a frame", metadata_page_committed, touched_decommitted, "metadata page state" },
+    { "a page of metadata to come with a frame", metadata_page_committed, touched_decommitted, "" },
 };
 
 /* ---- the tests ---- */
