@@ -337,7 +337,7 @@ static void spread_mask(struct gc_span *gs)
 static void note_pointers(struct gc_span *gs, uintptr_t object, const struct sh_gc_type *type, size_t count)
 {
     size_t words = type->size / sizeof(uintptr_t), slot = gs->size / sizeof(uintptr_t), at = 0;
-    if (count == 1 && words <= MM_WORD_BITS && gs->uniform && gs->mask == first_mask(type, words)) {
+    if (count == 1 && gs->shaped && gs->uniform && words <= MM_WORD_BITS && gs->mask == first_mask(type, words)) {
         return; /* and if it is spread meanwhile, then over this object too */
     }
     arch_flags flags = gc_lock();
