@@ -468,7 +468,7 @@ static void what_the_running_code_holds_is_kept(void)
     static uintptr_t hidden[3];
     start_with_stacks();
     for (unsigned i = 0; i < 3; i++) {
-        hidden[i] = ~(uintptr_t)t_gc_take(64 << i, 0);
+        hidden[i] = ~(uintptr_t)t_gc_take((size_t)64 << i, 0);
     }
     stack[0].high = __builtin_frame_address(0);
     stack[0].low = (const char *)stack[0].high - 8192; /* it is clipped where the collector stands */
