@@ -243,7 +243,41 @@ static void everything_at_once_in_other_modes(void)
     }
 }
 
+static void uncounted(void *object, void *arg)
+{
+    (void)arg;
+    EXPECT(t_lives(object));
+}
+
+static void finalizers_and_weak_references_come_and_go_without_a_trace(void)
+{
+    static struct sh_gc_weak weak[300];
+    unsigned rounds = rig_is_machine() ? 4 : 40;
+    struct sh_stats first, last;
+    t_gc_start_checked();
+    for (unsigned round = 0; round < rounds; round++) {
+        for (unsigned i = 0; i < 300; i++) {
+            void *p = t_gc_take(16 + 8 * (i & 7), i & 1);
+            t_root[i & 127] = (i & 3) == 0 ? p : t_root[i & 127];
+            EXPECT_EQ(sh_gc_weak_create(&weak[i], p), SH_OK);
+            if (i % 10 == 0) {
+                EXPECT_EQ(sh_gc_set_finalizer(p, uncounted, NULL), SH_OK);
+            }
+        }
+        sh_gc_collect();
+        while (sh_gc_run_finalizers(3) != 0) {
+        }
+        sh_gc_collect();
+        EXPECT_EQ(sh_verify(), 0);
+        sh_stats(round == 0 ? &first : &last);
+    }
+    EXPECT(last.meta_bytes <= first.meta_bytes + 16 * SH_GRANULE_SIZE);
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
+    { "finalizers_and_weak_references_come_and_go_without_a_trace",
+      finalizers_and_weak_references_come_and_go_without_a_trace },
     { "everything_at_once_in_tiers", everything_at_once_in_tiers },
     { "everything_at_once_in_other_modes", everything_at_once_in_other_modes },
 };
