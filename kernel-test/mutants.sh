@@ -18,7 +18,8 @@
 set -u
 
 cd "$(dirname "$0")/.." || exit 2
-: "${LIMIT:=90}"     # seconds for a run on the host
+: "${LIMIT:=300}"    # seconds for all suites on the host
+: "${LIMIT_ONE:=90}" # and for what is known to find a mutant
 : "${MAKE:=make}"
 unset MAKEFLAGS MFLAGS MAKELEVEL
 out=build/mutants
@@ -112,7 +113,7 @@ run_mutant() {
     fi
     test=$(header "$patch" Test)
     why=
-    [ -z "$test" ] || why=$(cd "$dir" && run_tests "$config" $words "$test")
+    [ -z "$test" ] || why=$(cd "$dir" && LIMIT=$LIMIT_ONE && run_tests "$config" $words "$test")
     [ -n "$why" ] || why=$(cd "$dir" && run_tests "$config" $words)
     if [ -z "$why" ]; then
         say SURVIVED "$name" "($(header "$patch" Rule))"
