@@ -147,14 +147,14 @@ static struct gc_span *take_slot(enum gc_kind kind, unsigned class, uint32_t *in
     return entry->gs;
 }
 
-/* Finds the entry a span by sweeping or from the heap; false = exhausted. */
+/* Finds a span by sweeping, or the entry a new one from the heap; false = exhausted. */
 static MM_NOINLINE bool refill(enum gc_kind kind, unsigned class)
 {
-    struct gc_span *gs = gc_sweep_for(kind, class, mm_context() == SH_THREAD ? REFILL_SWEEPS : 1);
-    if (gs == NULL) {
-        gc_pace_span(mm_class[class].pages);
-        gs = gc_span_open(kind, class);
+    if (gc_sweep_for(kind, class, mm_context() == SH_THREAD ? REFILL_SWEEPS : 1)) {
+        return true;
     }
+    gc_pace_span(mm_class[class].pages);
+    struct gc_span *gs = gc_span_open(kind, class);
     if (gs == NULL) {
         return false;
     }

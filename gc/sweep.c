@@ -116,14 +116,15 @@ static MM_NOINLINE void release(struct gc_span *gs)
 }
 
 enum after {
-    SPAN_NONE,   /* the list is empty */
+    SPAN_NONE,   /* there was none to sweep */
     SPAN_GONE,   /* released */
-    SPAN_LISTED,
-    SPAN_TAKEN   /* it has free slots, and is the caller's */
+    SPAN_FULL,   /* listed */
+    SPAN_PARTIAL
 };
 
-/* The bits of a span that was claimed, and what follows but its release.  Under the lock. */
-static inline __attribute__((always_inline)) enum after finish(struct gc_span *gs, bool wanted)
+/* The bits of a span that was claimed, and what follows but its release.  A span with live objects is listed
+ * before the lock opens: handlers may free one, and the next cycle looks for it.  Under the lock. */
+static inline __attribute__((always_inline)) enum after finish(struct gc_span *gs)
 {
     struct swept swept = sweep_bits(gs);
     gs->touched = false;
@@ -137,11 +138,8 @@ static inline __attribute__((always_inline)) enum after finish(struct gc_span *g
     if (swept.live == 0) {
         return SPAN_GONE;
     }
-    if (wanted && swept.free != 0) {
-        return SPAN_TAKEN;
-    }
     gc_span_list_as(gs, swept.free == 0);
-    return SPAN_LISTED;
+    return swept.free == 0 ? SPAN_FULL : SPAN_PARTIAL;
 }
 
 /* Dead objects are looked at with the lock open: the span is claimed. */
@@ -152,8 +150,8 @@ static MM_NOINLINE arch_flags fill_unlocked(struct gc_span *gs, arch_flags flags
     return gc_lock();
 }
 
-/* Sweeps the first span of a list.  `wanted`: the caller wants it if it has free slots. */
-static enum after sweep_first(struct gc_link *list, bool wanted, struct gc_span **out)
+/* Sweeps the first span of a list. */
+static enum after sweep_first(struct gc_link *list)
 {
     enum after after = SPAN_NONE;
     struct gc_span *gs = NULL;
@@ -165,14 +163,13 @@ static enum after sweep_first(struct gc_link *list, bool wanted, struct gc_span 
             if (MM_UNLIKELY(mm_mode.guarded || mm_mode.zero)) {
                 flags = fill_unlocked(gs, flags);
             }
-            after = finish(gs, wanted);
+            after = finish(gs);
         }
     }
     gc_unlock(flags);
     if (after == SPAN_GONE) {
         release(gs);
     }
-    *out = gs;
     return after;
 }
 
@@ -197,9 +194,8 @@ static MM_NOINLINE struct gc_link *find_list(void)
 
 bool gc_sweep_one(void)
 {
-    struct gc_span *gs;
     while (gc.phase == GC_SWEEP && next_list != NULL) {
-        if (sweep_first(next_list, false, &gs) != SPAN_NONE) {
+        if (sweep_first(next_list) != SPAN_NONE) {
             return true;
         }
         next_list = find_list();
@@ -207,18 +203,14 @@ bool gc_sweep_one(void)
     return false;
 }
 
-struct gc_span *gc_sweep_for(enum gc_kind kind, unsigned class, unsigned most)
+bool gc_sweep_for(enum gc_kind kind, unsigned class, unsigned most)
 {
     struct gc_link *from = &gc.classes[kind][class].list[GC_UNSWEPT];
-    enum after after = SPAN_LISTED;
-    struct gc_span *gs;
-    while (gc.phase == GC_SWEEP && most-- > 0 && after != SPAN_NONE) {
-        after = sweep_first(from, true, &gs);
-        if (after == SPAN_TAKEN) {
-            return gs;
-        }
+    enum after after = SPAN_FULL;
+    while (gc.phase == GC_SWEEP && most-- > 0 && after != SPAN_NONE && after != SPAN_PARTIAL) {
+        after = sweep_first(from);
     }
-    return NULL;
+    return after == SPAN_PARTIAL;
 }
 
 bool gc_sweep_ensure(struct gc_span *gs)
@@ -233,7 +225,7 @@ bool gc_sweep_ensure(struct gc_span *gs)
         if (mm_mode.guarded || mm_mode.zero) {
             flags = fill_unlocked(gs, flags);
         }
-        after = finish(gs, false);
+        after = finish(gs);
     }
     gc_unlock(flags);
     if (after == SPAN_GONE) {

@@ -11,9 +11,9 @@ void gc_sweep_start(void);
 
 /* Sweeps one span of those left, those first of which nothing is kept; false = there was none.  No lock. */
 bool gc_sweep_one(void);
-/* Sweeps spans of the kind and class, at most `most`, until one has free slots and live ones; it is then
- * the caller's, on no list.  NULL = none. */
-struct gc_span *gc_sweep_for(enum gc_kind kind, unsigned class, unsigned most);
+/* Sweeps spans of the kind and class, at most `most`, until one that stays has free slots; it is listed.
+ * false = there was none. */
+bool gc_sweep_for(enum gc_kind kind, unsigned class, unsigned most);
 /* Sweeps this span if it was not; false = it is gone, nothing of it was kept.  `gs` is not in an entry. */
 bool gc_sweep_ensure(struct gc_span *gs);
 /* Called for tests when the last statement of a sweep has released a span; NULL = none. */

@@ -392,7 +392,28 @@ static void fenced_spans_may_be_followed_at_once(void)
     }
 }
 
+/* What a handler does just after the sweep of a refill: the span must be where sh_free can find it. */
+static void an_object_of_a_span_that_was_just_swept_may_be_freed(void)
+{
+    t_gc_start_checked();
+    for (size_t size = 16; size < 5000; size *= 3) {
+        void *kept = t_root[0] = t_gc_take(size, 0), *freed = t_root[1] = t_gc_take(size, 0);
+        t_gc_take(size, 0);
+        t_gc_step_to(GC_SWEEP, 1);
+        const struct gc_span *gs = t_gc_span(kept);
+        EXPECT(gc_unswept(gs));
+        while (gc_unswept(gs)) {
+            gc_sweep_for(GC_CONSERVATIVE, gs->class, 1);
+        }
+        sh_free(freed);
+        EXPECT_WHOLE();
+        EXPECT(t_lives(kept) && !t_lives(freed));
+        t_gc_step_to(GC_IDLE, 100);
+    }
+}
+
 static const struct test tests[] = {
+    { "an_object_of_a_span_that_was_just_swept_may_be_freed", an_object_of_a_span_that_was_just_swept_may_be_freed },
     { "spans_released_by_a_refill_may_be_used_at_once", spans_released_by_a_refill_may_be_used_at_once },
     { "spans_released_in_proportion_may_be_used_at_once", spans_released_in_proportion_may_be_used_at_once },
     { "spans_released_by_an_idle_step_may_be_used_at_once", spans_released_by_an_idle_step_may_be_used_at_once },
