@@ -308,11 +308,12 @@ void *sh_gc_malloc(size_t size, unsigned flags)
                                                              : allocate(kind, size, MM_CALLER(), &gs);
 }
 
-/* The first word of a type's pointers, as a mask. */
-static uintptr_t first_mask(const struct sh_gc_type *type, size_t words)
+/* A slot's words as a mask, for one object of a type of `words`.  Those behind the object are pointers, as in
+ * note_pointers: they read as zero until it grows into them. */
+static uintptr_t slot_pointers(const struct sh_gc_type *type, size_t words, size_t slot)
 {
-    uintptr_t mask = type->pointers[0];
-    return words >= MM_WORD_BITS ? mask : mask & (((uintptr_t)1 << words) - 1);
+    uintptr_t all = ~(uintptr_t)0 >> (MM_WORD_BITS - slot), mask = type->pointers[0];
+    return words >= MM_WORD_BITS ? mask : (mask | ~(uintptr_t)0 << words) & all;
 }
 
 static void set_pointer(struct gc_span *gs, size_t word, bool pointer)
@@ -337,13 +338,13 @@ static void spread_mask(struct gc_span *gs)
 static void note_pointers(struct gc_span *gs, uintptr_t object, const struct sh_gc_type *type, size_t count)
 {
     size_t words = type->size / sizeof(uintptr_t), slot = gs->size / sizeof(uintptr_t), at = 0;
-    if (count == 1 && gs->shaped && gs->uniform && words <= MM_WORD_BITS && gs->mask == first_mask(type, words)) {
+    if (count == 1 && gs->shaped && gs->uniform && gs->mask == slot_pointers(type, words, slot)) {
         return; /* and if it is spread meanwhile, then over this object too */
     }
     arch_flags flags = gc_lock();
     /* On demand objects are looked into page by page, by the bitmap. */
     if (count == 1 && slot <= MM_WORD_BITS && gs->uniform && !mm_mode.demand) {
-        uintptr_t mask = first_mask(type, words);
+        uintptr_t mask = slot_pointers(type, words, slot);
         gs->mask = gs->shaped ? gs->mask : mask;
         gs->shaped = true;
         if (gs->mask == mask) {
@@ -354,7 +355,7 @@ static void note_pointers(struct gc_span *gs, uintptr_t object, const struct sh_
     spread_mask(gs);
     for (size_t i = 0; i < slot; i++) {
         set_pointer(gs, (object - gs->base) / sizeof(uintptr_t) + i,
-                    i < words * count && mm_bit_test(type->pointers, at));
+                    i >= words * count || mm_bit_test(type->pointers, at));
         at = at + 1 == words ? 0 : at + 1;
     }
     gc_unlock(flags);

@@ -301,6 +301,28 @@ static void words_that_realloc_adds_are_followed(void)
     EXPECT_WHOLE();
 }
 
+/* Also where they lie behind it in its slot: it grows in place, or moves with them. */
+static void words_between_an_object_and_the_end_of_its_slot_are_followed(void)
+{
+    size_t sizes[T_MAX_CLASSES];
+    t_gc_start_checked();
+    unsigned classes = t_classes(sizes), in_place = 0;
+    for (unsigned class = 1; class < classes; class++) {
+        size_t count = sizes[class - 1] / pair_type.size + 1, words = sizes[class] / T_WORD;
+        for (unsigned moves = 0; moves < 2 && count * pair_type.size < sizes[class]; moves++) {
+            void **p = t_root[0] = sh_gc_new(&pair_type, count);
+            p = sh_realloc(p, sizes[class]);
+            in_place += p == t_root[0];
+            t_root[0] = p = moves == 0 ? p : sh_realloc(p, 2 * sizes[class]);
+            void *child = p[words - 1] = t_gc_take(40, 0);
+            sh_gc_collect();
+            EXPECT(t_lives(child));
+        }
+    }
+    EXPECT(in_place > 0);
+    EXPECT_WHOLE();
+}
+
 static void *resized;
 
 static void resize_it(void *p)
@@ -354,6 +376,8 @@ static const struct test tests[] = {
       realloc_during_a_cycle_loses_nothing_that_the_old_object_led_to },
     { "the_mask_of_a_type_moves_with_the_object", the_mask_of_a_type_moves_with_the_object },
     { "words_that_realloc_adds_are_followed", words_that_realloc_adds_are_followed },
+    { "words_between_an_object_and_the_end_of_its_slot_are_followed",
+      words_between_an_object_and_the_end_of_its_slot_are_followed },
     { "realloc_of_what_is_gone_is_reported", realloc_of_what_is_gone_is_reported },
     { "realloc_that_fails_leaves_the_object", realloc_that_fails_leaves_the_object },
 };
