@@ -13,6 +13,14 @@
 #include "mm/misuse.h"
 #include "mm/report.h"
 
+/* On demand a page gets its frame here: a fault under the lock would call the port with it held. */
+static void touch(const volatile uintptr_t *word)
+{
+    if (MM_UNLIKELY(mm_mode.demand)) {
+        (void)*word;
+    }
+}
+
 static void store(uintptr_t *slot, uintptr_t value)
 {
     if (gc.black) {
@@ -23,6 +31,7 @@ static void store(uintptr_t *slot, uintptr_t value)
 
 void sh_gc_write(void *slot, void *value)
 {
+    touch(slot);
     arch_flags flags = gc_lock();
     store(slot, (uintptr_t)value);
     gc_unlock(flags);
@@ -40,6 +49,11 @@ void sh_gc_copy(void *to, const void *from, size_t size)
     bool down = source != NULL && (uintptr_t)to - (uintptr_t)from < size;
     for (size_t done = 0; done < count;) {
         size_t end = count - done > GC_BURST ? done + GC_BURST : count;
+        size_t first = down ? count - end : done, last = first + (end - done - 1);
+        touch(&target[first]);
+        touch(&target[last]);
+        touch(source == NULL ? &target[first] : &source[first]);
+        touch(source == NULL ? &target[last] : &source[last]);
         arch_flags flags = gc_lock();
         for (; done < end; done++) {
             size_t i = down ? count - 1 - done : done;

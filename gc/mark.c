@@ -145,8 +145,15 @@ static inline __attribute__((always_inline)) void visit_words(const uintptr_t *a
 MM_READS_STACKS const uintptr_t *gc_mark_range(const uintptr_t *low, const uintptr_t *high, size_t budget)
 {
     const uintptr_t *end = (size_t)(high - low) < budget ? high : low + budget;
-    for (; low != end; low++) {
-        gc_mark_word(*low);
+    bool there = true;
+    for (const uintptr_t *at = low; at != end; at++) {
+        /* What demand mode left without a frame reads as zero: a fault under the lock could not be served. */
+        if (mm_mode.demand && (at == low || ((uintptr_t)at & (SH_ARCH_PAGE_SIZE - 1)) == 0)) {
+            there = sh_arch_state((uintptr_t)at) != SH_PREPARED;
+        }
+        if (there) {
+            gc_mark_word(*at);
+        }
     }
     return end;
 }

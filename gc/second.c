@@ -133,9 +133,10 @@ MM_READS_STACKS void gc_second_range(const void *low, const void *high, void *ar
 {
     (void)arg;
     uintptr_t at = mm_align_up((uintptr_t)low, sizeof(uintptr_t));
-    for (; at < mm_align_down((uintptr_t)high, sizeof(uintptr_t)); at += sizeof(uintptr_t)) {
-        if ((at & (SH_ARCH_PAGE_SIZE - 1)) == 0 && mm_mode.demand && sh_arch_state(at) == SH_PREPARED) {
-            at += SH_ARCH_PAGE_SIZE - sizeof(uintptr_t);
+    bool first = true;
+    for (; at < mm_align_down((uintptr_t)high, sizeof(uintptr_t)); at += sizeof(uintptr_t), first = false) {
+        if (mm_mode.demand && (first || (at & (SH_ARCH_PAGE_SIZE - 1)) == 0) && sh_arch_state(at) == SH_PREPARED) {
+            at |= SH_ARCH_PAGE_SIZE - sizeof(uintptr_t);
             continue;
         }
         reach(*(const uintptr_t *)at);

@@ -227,6 +227,56 @@ static void types_count_on_demand_too(void)
     }
 }
 
+static void start_on_demand(void)
+{
+    const struct sh_config heap = { .size = sizeof heap, .demand = true, .hooks = rig_hooks() };
+    t_gc_start(0, &heap, NULL);
+}
+
+/* Roots and manual objects that nobody has touched get no frame by being looked at. */
+static void looking_commits_nothing(void)
+{
+    bool there[100];
+    start_on_demand();
+    uintptr_t table = (uintptr_t)sh_malloc(100000);
+    EXPECT_EQ(sh_gc_add_root((void *)table, 100000), SH_OK);
+    for (unsigned i = 0; i < 100; i++) {
+        t_root[i] = sh_malloc(1000);
+        there[i] = sh_arch_state((uintptr_t)t_root[i]) == SH_READY;
+    }
+    EXPECT(!there[99]);
+    sh_gc_collect();
+    EXPECT_EQ(sh_leak_check(NULL, NULL), 1);
+    for (unsigned i = 0; i < 100; i++) {
+        EXPECT((sh_arch_state((uintptr_t)t_root[i]) == SH_READY) == there[i]);
+        EXPECT_EQ(sh_arch_state(table + 1000 * i), SH_PREPARED);
+    }
+    EXPECT_WHOLE();
+}
+
+/* A store through the barrier is the first touch of its page, and dead spans must be swept for its frame. */
+static void the_barrier_may_touch_first(void)
+{
+    for (unsigned copy = 0; copy < 2; copy++) {
+        start_on_demand();
+        for (unsigned i = 0; i < 300; i++) {
+            t_fill(t_gc_take(5000, 0), 5000, i);
+        }
+        uintptr_t *p = t_root[0] = t_gc_take(100000, 0);
+        t_gc_step_to(GC_SWEEP, 1);
+        rig_frame_budget(rig_frames_held());
+        if (copy != 0) {
+            sh_gc_copy(&p[5000], &p[10000], 5000 * T_WORD);
+        } else {
+            sh_gc_write(&p[10000], p);
+        }
+        rig_frame_budget(0);
+        EXPECT_EQ(p[10000], copy != 0 ? 0 : (uintptr_t)p);
+        t_gc_step_to(GC_IDLE, 1000);
+        EXPECT_WHOLE();
+    }
+}
+
 /* ---- want of memory ---- */
 
 static void fill_up(void)
@@ -375,6 +425,8 @@ static const struct test tests[] = {
     { "a_fenced_object_ends_at_its_fence", a_fenced_object_ends_at_its_fence },
     { "untouched_pages_are_skipped", untouched_pages_are_skipped },
     { "types_count_on_demand_too", types_count_on_demand_too },
+    { "looking_commits_nothing", looking_commits_nothing },
+    { "the_barrier_may_touch_first", the_barrier_may_touch_first },
     { "a_collection_needs_no_memory", a_collection_needs_no_memory },
     { "an_allocation_collects_before_it_fails", an_allocation_collects_before_it_fails },
     { "what_is_kept_makes_allocations_fail", what_is_kept_makes_allocations_fail },
