@@ -304,7 +304,7 @@ static void words_that_realloc_adds_are_followed(void)
 /* Also where they lie behind it in its slot: it grows in place, or moves with them. */
 static void words_between_an_object_and_the_end_of_its_slot_are_followed(void)
 {
-    size_t sizes[T_MAX_CLASSES];
+    static size_t sizes[T_MAX_CLASSES];
     t_gc_start_checked();
     unsigned classes = t_classes(sizes), in_place = 0;
     for (unsigned class = 1; class < classes; class++) {

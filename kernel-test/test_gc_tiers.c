@@ -262,7 +262,7 @@ static void the_barrier_may_touch_first(void)
         for (unsigned i = 0; i < 300; i++) {
             t_fill(t_gc_take(5000, 0), 5000, i);
         }
-        uintptr_t *p = t_root[0] = t_gc_take(100000, 0);
+        uintptr_t *p = t_root[0] = t_gc_take(20000 * T_WORD, 0);
         t_gc_step_to(GC_SWEEP, 1);
         rig_frame_budget(rig_frames_held());
         if (copy != 0) {
