@@ -99,7 +99,7 @@ EXTRA_host-up := -DSH_MAX_CPUS=1
 EXTRA_host-up-unfetched := -DSH_MAX_CPUS=1 -DARCH_PREFETCH=0
 EXTRA_host-asan := -DMM_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recover=all
 EXTRA_host-cov := -O0 --coverage -fprofile-update=atomic -Wno-frame-larger-than
-EXTRA_host32 := -DMM_DEBUG=1 -fsanitize=undefined -fsanitize-undefined-trap-on-error
+EXTRA_host32 := -DMM_DEBUG=1 -DHOST_INTERRUPTS -fsanitize=undefined -fsanitize-undefined-trap-on-error
 # The checks look at object sizes that the sanitizers enlarge.
 EXTRA_host-asan += -Wno-frame-larger-than
 EXTRA_host32 += -Wno-frame-larger-than

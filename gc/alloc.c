@@ -153,7 +153,9 @@ static MM_NOINLINE bool refill(enum gc_kind kind, unsigned class)
     if (gc_sweep_for(kind, class, mm_context() == SH_THREAD ? REFILL_SWEEPS : 1)) {
         return true;
     }
-    gc_pace_span(mm_class[class].pages);
+    if (mm_context() == SH_THREAD) {
+        gc_pace_span(mm_class[class].pages);
+    }
     struct gc_span *gs = gc_span_open(kind, class);
     if (gs == NULL) {
         return false;
@@ -182,7 +184,9 @@ static struct gc_span *small(enum gc_kind kind, unsigned class, uint32_t *index)
 
 static struct gc_span *large(enum gc_kind kind, size_t size, bool *fresh)
 {
-    gc_pace_span(mm_pages_for(size));
+    if (mm_context() == SH_THREAD) {
+        gc_pace_span(mm_pages_for(size));
+    }
     struct gc_span *gs = gc_span_open_large(kind, size, fresh);
     if (gs != NULL) {
         arch_flags flags = gc_lock();

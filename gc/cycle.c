@@ -215,7 +215,12 @@ static size_t advance(size_t budget)
         if (gc_sweep_one()) {
             return GC_SPAN_COST;
         }
-        finish();
+        /* A thread that this one preempted may have the last span in hand. */
+        if (gc.unswept == 0) {
+            finish();
+        } else {
+            arch_pause();
+        }
         return 0;
     default:
         return 0;

@@ -173,8 +173,8 @@ static enum after sweep_first(struct gc_link *list)
     return after;
 }
 
-/* The first list from there on that is not empty, in turn; `dead` comes before all. */
-static MM_NOINLINE struct gc_link *find_list(void)
+/* The first list from there on that is not empty, in turn; `dead` comes before all.  Under the lock. */
+static struct gc_link *find_list(void)
 {
     if (!gc_list_empty(&gc.dead)) {
         return &gc.dead;
@@ -198,7 +198,9 @@ bool gc_sweep_one(void)
         if (sweep_first(next_list) != SPAN_NONE) {
             return true;
         }
+        arch_flags flags = gc_lock();
         next_list = find_list();
+        gc_unlock(flags);
     }
     return false;
 }

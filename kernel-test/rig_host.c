@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cpu.h"
 #include "kernel-test/kernel.h"
 #include "kernel-test/rig.h"
 #include "kernel-test/rig_area.h"
@@ -524,6 +525,10 @@ static void forget_script(void)
     frame_budget = prepared_budget = 0;
     failed_count = mended = 0;
     probe_fn = NULL;
+#ifdef HOST_INTERRUPTS
+    host_interrupt = NULL;
+    host_masked = 0;
+#endif
     probing = false;
     rig_hooks_forget();
     rig_script_forget();

@@ -476,7 +476,120 @@ static void what_the_running_code_holds_is_kept(void)
     EXPECT_WHOLE();
 }
 
+/* ---- handlers at every opening of the mask ---- */
+
+#ifdef HOST_INTERRUPTS
+
+static bool in_handler;
+static unsigned long openings, fires_at;
+static uint32_t draw;
+
+/* What handlers may do, to roots that only they write to. */
+static void do_something(void)
+{
+    unsigned i = 128 + t_below(&draw, 128), k = 128 + t_below(&draw, 128);
+    size_t size = 8 + t_below(&draw, 100) * (t_below(&draw, 8) == 0 ? 100 : 1);
+    void *p = t_root[i];
+    if (t_below(&draw, 3) == 0) {
+        sh_gc_write(&t_root[i], NULL);
+        sh_free(p);
+    } else if ((p = sh_gc_malloc(size, t_below(&draw, 3))) != NULL) {
+        EXPECT(t_is_zero(p, size));
+        sh_gc_write(&t_root[i], p);
+        sh_free(t_root[k] == p ? NULL : t_root[k]);
+        sh_gc_write(&t_root[k], p);
+        sh_gc_write(&t_root[i], i == k ? p : NULL);
+    }
+}
+
+static void handler(void)
+{
+    if (in_handler || openings++ < fires_at) {
+        return;
+    }
+    in_handler = true;
+    rig_context(SH_INTERRUPT);
+    do_something();
+    rig_context(SH_THREAD);
+    fires_at = openings + t_below(&draw, 20);
+    in_handler = false;
+}
+
+static void allocate_and_collect(uint32_t *state)
+{
+    for (unsigned i = 0; i < 1500; i++) {
+        unsigned k = t_below(state, 128);
+        if (t_below(state, 8) == 0) {
+            sh_gc_step(t_below(state, 500));
+        } else if (t_below(state, 8) == 0) {
+            sh_gc_sweep_step(3);
+        } else {
+            sh_gc_write(&t_root[k], t_gc_take(8 + t_below(state, 200), t_below(state, 3)));
+        }
+    }
+}
+
+static void handlers_may_come_at_any_opening(void)
+{
+    const struct sh_gc_config config = { .size = sizeof config, .automatic = true, .min_heap = 50000 };
+    for (uint32_t seed = 1; seed < 12; seed++) {
+        const struct sh_config heap = { .size = sizeof heap, .tier = seed % 3, .hooks = rig_hooks() };
+        uint32_t state = draw = seed * 7919;
+        t_gc_start(0, &heap, &config);
+        openings = fires_at = 0;
+        host_interrupt = handler;
+        allocate_and_collect(&state);
+        host_interrupt = NULL;
+        EXPECT(openings > 1000);
+        EXPECT_WHOLE();
+        sh_gc_collect();
+        for (unsigned i = 0; i < T_ROOTS; i++) {
+            EXPECT(t_root[i] == NULL || t_lives(t_root[i]));
+        }
+        EXPECT_WHOLE();
+    }
+}
+
+static void take_once(void)
+{
+    if (!in_handler && gc.phase == GC_SWEEP && openings++ == fires_at) {
+        in_handler = true;
+        rig_context(SH_INTERRUPT);
+        sh_gc_malloc(5000, 0);
+        sh_gc_malloc(24, 0);
+        rig_context(SH_THREAD);
+        in_handler = false;
+    }
+}
+
+/* A handler that sweeps the last span of a list does not end the sweep of the others. */
+static void a_handler_does_not_end_the_sweep(void)
+{
+    for (unsigned long at = 0; at < 200; at++) {
+        t_gc_start(0, NULL, NULL);
+        for (unsigned i = 0; i < 20; i++) {
+            t_root[i] = t_gc_take(100 * (i + 1), 0);
+            t_gc_take(100 * (i + 1), 0);
+        }
+        t_gc_take(9000, 0);
+        t_gc_step_to(GC_SWEEP, 1);
+        openings = 0;
+        fires_at = at;
+        host_interrupt = take_once;
+        t_gc_step_to(GC_IDLE, 16);
+        host_interrupt = NULL;
+        EXPECT_EQ(gc.unswept, 0);
+        EXPECT_WHOLE();
+    }
+}
+
+#endif
+
 static const struct test tests[] = {
+#ifdef HOST_INTERRUPTS
+    { "handlers_may_come_at_any_opening", handlers_may_come_at_any_opening },
+    { "a_handler_does_not_end_the_sweep", a_handler_does_not_end_the_sweep },
+#endif
     { "collecting_in_a_handler_is_misuse", collecting_in_a_handler_is_misuse },
     { "a_handler_may_allocate_store_and_free", a_handler_may_allocate_store_and_free },
     { "a_handler_that_needs_more_gets_null", a_handler_that_needs_more_gets_null },

@@ -14,6 +14,33 @@
 
 typedef uintptr_t arch_flags;
 
+#ifdef HOST_INTERRUPTS
+/* A mask, and a handler that comes just before it is set and just after it is lifted; NULL = none. */
+__attribute__((weak)) void (*host_interrupt)(void);
+__attribute__((weak)) arch_flags host_masked;
+
+static inline arch_flags arch_irq_save(void)
+{
+    arch_flags flags = host_masked;
+
+    if (flags == 0 && host_interrupt != NULL)
+        host_interrupt();
+    host_masked = 1;
+    return flags;
+}
+
+static inline void arch_irq_restore(arch_flags flags)
+{
+    host_masked = flags;
+    if (flags == 0 && host_interrupt != NULL)
+        host_interrupt();
+}
+
+static inline bool arch_irq_enabled(void)
+{
+    return host_masked == 0;
+}
+#else
 static inline arch_flags arch_irq_save(void)
 {
     return 0;
@@ -28,6 +55,7 @@ static inline bool arch_irq_enabled(void)
 {
     return true;
 }
+#endif
 
 /* In every loop that waits for another thread. */
 static inline void arch_pause(void)
