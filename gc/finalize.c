@@ -226,6 +226,9 @@ static int record_for(const void *object, enum special_kind kind, struct gc_spec
         gs = object_at(object, &index);
     }
     struct gc_special *special = gs == NULL ? NULL : *find(gs, index, kind);
+    if (gs != NULL && gc.black) {
+        gc_mark_word((uintptr_t)object); /* whoever names it holds it, whatever the cycle has found so far */
+    }
     if (gs != NULL && special == NULL && fresh != NULL) {
         special = fresh;
         fresh = NULL;

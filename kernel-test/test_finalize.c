@@ -460,7 +460,73 @@ static void a_forged_reference_is_harmless(void)
     EXPECT_WHOLE();
 }
 
+/* ---- many ---- */
+
+static void many_come_and_go_without_a_trace(void)
+{
+    static struct sh_gc_weak weak[300];
+    unsigned rounds = rig_is_machine() ? 4 : 40;
+    struct sh_stats first, last;
+    start();
+    for (unsigned round = 0; round < rounds; round++) {
+        for (unsigned i = 0; i < 300; i++) {
+            void *p = t_gc_take(16 + 8 * (i & 7), i & 1);
+            t_root[i & 127] = (i & 3) == 0 ? p : t_root[i & 127];
+            EXPECT_EQ(sh_gc_weak_create(&weak[i], p), SH_OK);
+            if (i % 10 == 0) {
+                EXPECT_EQ(sh_gc_set_finalizer(p, note, NULL), SH_OK);
+            }
+        }
+        ran_count = 0;
+        sh_gc_collect();
+        while (sh_gc_run_finalizers(3) != 0) {
+            ran_count = 0;
+        }
+        sh_gc_collect();
+        EXPECT_EQ(sh_verify(), 0);
+        sh_stats(round == 0 ? &first : &last);
+    }
+    EXPECT(last.meta_bytes <= first.meta_bytes + 16 * SH_GRANULE_SIZE);
+    EXPECT_WHOLE();
+}
+
+static bool refer_to(const struct sh_object *object, void *arg)
+{
+    struct sh_gc_weak weak;
+    if (object->live && object->kind != SH_MANUAL) {
+        EXPECT_EQ(sh_gc_weak_create(&weak, (void *)object->base), SH_OK);
+        ++*(unsigned *)arg;
+    }
+    return true;
+}
+
+/* A query names objects that the cycle has given up by then: who asks for a record keeps them. */
+static void a_record_made_late_in_a_cycle_keeps_its_object(void)
+{
+    for (enum gc_phase phase = GC_ROOTS; phase <= GC_REVIVE; phase++) {
+        struct sh_gc_weak weak;
+        unsigned count = 0;
+        start();
+        for (unsigned i = 0; i < 20; i++) {
+            t_root[i] = with_finalizer(16, 0, i);
+            EXPECT_EQ(sh_gc_weak_create(&weak, t_root[i]), SH_OK);
+            t_gc_take(40, 0);
+            t_gc_take(5000, 0);
+        }
+        with_finalizer(16, 0, 20);
+        t_gc_step_to(phase, 1);
+        sh_each_object(refer_to, &count);
+        EXPECT_EQ(count, 61);
+        t_gc_step_to(GC_IDLE, 1);
+        EXPECT_WHOLE();
+        sh_gc_collect();
+        EXPECT_EQ(t_gc_live_count(), 21);
+        EXPECT_WHOLE();
+    }
+}
+
 static const struct test tests[] = {
+    { "a_record_made_late_in_a_cycle_keeps_its_object", a_record_made_late_in_a_cycle_keeps_its_object },
     { "a_finalizer_runs_once_when_its_object_is_lost", a_finalizer_runs_once_when_its_object_is_lost },
     { "every_kind_and_size_may_have_one", every_kind_and_size_may_have_one },
     { "what_is_lost_together_is_due_together", what_is_lost_together_is_due_together },
@@ -479,6 +545,7 @@ static const struct test tests[] = {
     { "weak_get_while_a_cycle_marks_keeps_the_object", weak_get_while_a_cycle_marks_keeps_the_object },
     { "weak_get_never_gives_what_the_sweep_takes", weak_get_never_gives_what_the_sweep_takes },
     { "a_forged_reference_is_harmless", a_forged_reference_is_harmless },
+    { "many_come_and_go_without_a_trace", many_come_and_go_without_a_trace },
 };
 
 SUITE(finalize, tests);
