@@ -58,6 +58,7 @@ struct gc_state gc;
 struct mm_lock gc_work_lock = MM_LOCK_INIT(MM_RANK_GC_WORK);
 
 static bool entered;      /* a thread is at work in the collector */
+static uintptr_t entered_at; /* its stack pointer then */
 static unsigned stops;    /* nested */
 static bool whole;        /* the world has stood since the cycle began */
 static size_t swept_before, words_before; /* of the trace line */
@@ -78,12 +79,14 @@ void gc_resume(void)
 
 bool gc_enter(void)
 {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     for (;;) {
         arch_flags flags = gc_lock();
-        bool mine = !entered;
+        bool mine = !entered, nested = !mine && entered_at - here < MM_HOOK_STACK;
         entered = true;
+        entered_at = mine ? here : entered_at;
         gc_unlock(flags);
-        if (mine || !mm_may_wait() || stops != 0) {
+        if (mine || nested || !mm_may_wait() || stops != 0) {
             return mine;
         }
         arch_pause();

@@ -141,6 +141,35 @@ static void a_hook_may_allocate(void)
     EXPECT_WHOLE();
 }
 
+static void ask_for_too_much(void)
+{
+    EXPECT(sh_gc_malloc(200 * T_MIB, 0) == NULL);
+    EXPECT(!sh_gc_step(1));
+}
+
+static void ask_in_log(const char *text)
+{
+    (void)text;
+    ask_for_too_much();
+}
+
+/* They want a collection while one is at work below them: it is refused, not waited for. */
+static void the_collectors_own_hooks_do_not_wait_for_it(void)
+{
+    struct sh_hooks hooks = *rig_hooks();
+    const struct sh_config heap = { .size = sizeof heap, .hooks = &hooks };
+    const struct sh_gc_config config = { .size = sizeof config, .trace = true };
+    hooks.stop_world = hooks.resume_world = ask_for_too_much;
+    hooks.log = ask_in_log;
+    t_gc_start(0, &heap, &config);
+    void *p = t_root[0] = t_gc_take(64, 0);
+    sh_gc_collect();
+    t_gc_step_to(GC_IDLE, 100);
+    EXPECT_EQ(gc.stats.cycles, 2);
+    EXPECT(t_lives(p));
+    EXPECT_WHOLE();
+}
+
 /* ---- flags and arguments ---- */
 
 static void wrong_flags(void *arg)
@@ -594,6 +623,7 @@ static const struct test tests[] = {
     { "a_handler_may_allocate_store_and_free", a_handler_may_allocate_store_and_free },
     { "a_handler_that_needs_more_gets_null", a_handler_that_needs_more_gets_null },
     { "a_hook_may_allocate", a_hook_may_allocate },
+    { "the_collectors_own_hooks_do_not_wait_for_it", the_collectors_own_hooks_do_not_wait_for_it },
     { "wrong_arguments_are_misuse", wrong_arguments_are_misuse },
     { "copy_moves_as_memmove_does", copy_moves_as_memmove_does },
     { "roots_may_be_added_and_removed", roots_may_be_added_and_removed },
