@@ -147,6 +147,20 @@ static struct gc_span *take_slot(enum gc_kind kind, unsigned class, uint32_t *in
     return entry->gs;
 }
 
+/* A new span that another thread's cycles passed by, before it was in an entry or on a list, is swept. */
+static void adopt(struct gc_span *gs)
+{
+    if (gs->generation != gc.generation) {
+        gs->generation = gc.generation;
+        gc.unswept -= gc.phase == GC_SWEEP;
+        if (!gc.black) {
+            gc_span_clear_marks(gs);
+            gs->touched = false;
+            gs->countdown = 1;
+        }
+    }
+}
+
 /* Finds a span by sweeping, or the entry a new one from the heap; false = exhausted. */
 static MM_NOINLINE bool refill(enum gc_kind kind, unsigned class)
 {
@@ -162,6 +176,7 @@ static MM_NOINLINE bool refill(enum gc_kind kind, unsigned class)
     }
     arch_flags flags = gc_lock();
     struct entry *entry = entry_for(kind, class);
+    adopt(gs);
     if (entry->gs == NULL) {
         entry_install(entry, gs);
     } else {
@@ -171,18 +186,30 @@ static MM_NOINLINE bool refill(enum gc_kind kind, unsigned class)
     return true;
 }
 
-static struct gc_span *small(enum gc_kind kind, unsigned class, uint32_t *index)
+/* The address of a slot that was just taken.  From here on the caller holds it as such: a collection by
+ * another thread, which stops this one after the lock, finds it on the stack. */
+static uintptr_t hold(const struct gc_span *gs, uint32_t index)
+{
+    uintptr_t object = gc_object(gs, index);
+    __asm__ volatile("" : "+r"(object));
+    return object;
+}
+
+static struct gc_span *small(enum gc_kind kind, unsigned class, uint32_t *index, uintptr_t *object)
 {
     struct gc_span *gs;
     do {
         arch_flags flags = gc_lock();
         gs = take_slot(kind, class, index);
+        if (gs != NULL) {
+            *object = hold(gs, *index);
+        }
         gc_unlock(flags);
     } while (gs == NULL && refill(kind, class));
     return gs;
 }
 
-static struct gc_span *large(enum gc_kind kind, size_t size, bool *fresh)
+static struct gc_span *large(enum gc_kind kind, size_t size, bool *fresh, uintptr_t *object)
 {
     if (mm_context() == SH_THREAD) {
         gc_pace_span(mm_pages_for(size));
@@ -191,10 +218,12 @@ static struct gc_span *large(enum gc_kind kind, size_t size, bool *fresh)
     if (gs != NULL) {
         arch_flags flags = gc_lock();
         gc_alloc_live += gs->size;
+        adopt(gs);
         if (gc.black) {
             gc_mark_born(gs, 0);
         }
         gc_span_list(gs);
+        *object = hold(gs, 0);
         gc_unlock(flags);
     }
     return gs;
@@ -212,7 +241,7 @@ static void untake(struct gc_span *gs, uint32_t index)
 }
 
 /* A slot for `size` bytes; *fresh: it reads as zero. */
-static struct gc_span *place(enum gc_kind kind, size_t size, uint32_t *index, bool *fresh)
+static struct gc_span *place(enum gc_kind kind, size_t size, uint32_t *index, bool *fresh, uintptr_t *object)
 {
     struct mm_dirt dirt;
     size_t room = size + (mm_mode.tier >= 2 ? MM_RED_ZONE : 0);
@@ -225,10 +254,10 @@ static struct gc_span *place(enum gc_kind kind, size_t size, uint32_t *index, bo
         return NULL;
     }
     if (room > MM_CLASS_LIMIT || mm_mode.tier == 4) {
-        return large(kind, mm_mode.tier == 4 ? size : room, fresh);
+        return large(kind, mm_mode.tier == 4 ? size : room, fresh, object);
     }
     for (;;) {
-        struct gc_span *gs = small(kind, mm_class_of(room == 0 ? 1 : room), index);
+        struct gc_span *gs = small(kind, mm_class_of(room == 0 ? 1 : room), index, object);
         if (gs == NULL || !mm_mode.guarded || !mm_guard_slot_dirty(gs->span, *index, &dirt)) {
             return gs;
         }
@@ -242,6 +271,7 @@ static MM_NOINLINE void *allocate(enum gc_kind kind, size_t size, uintptr_t site
 {
     bool fresh;
     uint32_t index;
+    uintptr_t object = 0;
     enum sh_context context = mm_context();
     if (!gc.started || mm_dead() || context == SH_NMI) {
         return NULL;
@@ -249,18 +279,17 @@ static MM_NOINLINE void *allocate(enum gc_kind kind, size_t size, uintptr_t site
     if (context == SH_THREAD && gc.config.automatic && gc_pace_due()) {
         gc_cycle_collect();
     }
-    struct gc_span *gs = place(kind, size, &index, &fresh);
+    struct gc_span *gs = place(kind, size, &index, &fresh, &object);
     if (gs == NULL && context == SH_THREAD && size <= SIZE_MAX / 2 && gc_cycle_collect()) {
-        gs = place(kind, size, &index, &fresh);
+        gs = place(kind, size, &index, &fresh, &object);
     }
     /* Pages may lie idle and a descriptor still want a frame that is not to be had. */
     if (gs == NULL && context == SH_THREAD && mm_may_flush() && mm_scavenge(0) != 0) {
-        gs = place(kind, size, &index, &fresh);
+        gs = place(kind, size, &index, &fresh, &object);
     }
     if (gs == NULL) {
         return NULL;
     }
-    uintptr_t object = gc_object(gs, index);
     if (!fresh || mm_mode.guarded) {
         mm_memory_zero(object, gs->size);
     }

@@ -5,6 +5,7 @@
 #include "kernel-test/test_gc_util.h"
 
 #include "cpu.h"
+#include "mm/context.h"
 
 /* ---- handlers ---- */
 
@@ -612,12 +613,63 @@ static void a_handler_does_not_end_the_sweep(void)
     }
 }
 
+/* ---- another thread at every opening of the mask ---- */
+
+static void other_thread(void)
+{
+    if (in_handler) {
+        return;
+    }
+    in_handler = true;
+    if (mm_context() == SH_THREAD && openings++ == fires_at) {
+        if (draw == 0) {
+            sh_gc_collect();
+        }
+        for (uint32_t i = 0; i < draw; i++) {
+            sh_gc_step(16);
+        }
+    }
+    in_handler = false;
+}
+
+/* Only the stack of who allocates holds the object yet.  `draw`: how far the other thread's steps come. */
+static void a_thread_that_allocates_may_be_preempted_by_a_cycle(void)
+{
+    static const size_t sizes[] = { 24, 900, 50000 };
+    const struct sh_config heap = { .size = sizeof heap, .hooks = rig_stack_hooks() };
+    for (unsigned i = 0; i < 3 * 3 * 60; i++) {
+        size_t size = sizes[i % 3];
+        t_gc_start(0, &heap, NULL);
+        for (unsigned k = 0; k < 20; k++) {
+            t_root[k] = t_gc_take(size, 0);
+            t_gc_take(size, 0);
+        }
+        draw = i / 3 % 3 * 20;
+        openings = 0;
+        fires_at = i / 9;
+        host_interrupt = other_thread;
+        void *p = sh_gc_malloc(size, 0);
+        host_interrupt = NULL;
+        sh_gc_write(&t_root[40], p);
+        EXPECT(p != NULL && t_lives(p));
+        EXPECT_WHOLE();
+        sh_gc_collect();
+        for (unsigned k = 0; k < 20; k++) {
+            EXPECT(t_lives(t_root[k]));
+        }
+        EXPECT(t_lives(p));
+        EXPECT_EQ(gc.unswept, 0);
+        EXPECT_WHOLE();
+    }
+}
+
 #endif
 
 static const struct test tests[] = {
 #ifdef HOST_INTERRUPTS
     { "handlers_may_come_at_any_opening", handlers_may_come_at_any_opening },
     { "a_handler_does_not_end_the_sweep", a_handler_does_not_end_the_sweep },
+    { "a_thread_that_allocates_may_be_preempted_by_a_cycle", a_thread_that_allocates_may_be_preempted_by_a_cycle },
 #endif
     { "collecting_in_a_handler_is_misuse", collecting_in_a_handler_is_misuse },
     { "a_handler_may_allocate_store_and_free", a_handler_may_allocate_store_and_free },
