@@ -190,8 +190,7 @@ static MM_NOINLINE bool refill(enum gc_kind kind, unsigned class)
  * another thread, which stops this one after the lock, finds it on the stack. */
 static uintptr_t hold(const struct gc_span *gs, uint32_t index)
 {
-    uintptr_t object = gc_object(gs, index);
-    __asm__ volatile("" : "+r"(object));
+    volatile uintptr_t object = gc_object(gs, index);
     return object;
 }
 
@@ -312,7 +311,7 @@ static inline struct gc_span *take_fast(enum gc_kind kind, size_t size, uintptr_
     struct entry *entry = entry_for(kind, class);
     if (MM_LIKELY(arch_bit_take(entry->word, &index))) {
         gs = entry->gs;
-        *object = gc_object(gs, entry->index + index);
+        *object = hold(gs, entry->index + index);
         if (MM_UNLIKELY(gc.black)) {
             gc_mark_born(gs, entry->index + index);
         }
