@@ -147,17 +147,16 @@ static struct gc_span *take_slot(enum gc_kind kind, unsigned class, uint32_t *in
     return entry->gs;
 }
 
-/* A new span that another thread's cycles passed by, before it was in an entry or on a list, is swept. */
+/* A new span counts from here on, as swept: cycles of other threads may have passed it by while it was in no
+ * entry and on no list. */
 static void adopt(struct gc_span *gs)
 {
-    if (gs->generation != gc.generation) {
-        gs->generation = gc.generation;
-        gc.unswept -= gc.phase == GC_SWEEP;
-        if (!gc.black) {
-            gc_span_clear_marks(gs);
-            gs->touched = false;
-            gs->countdown = 1;
-        }
+    gs->generation = gc.generation;
+    gc.span_count++;
+    if (!gc.black) {
+        gc_span_clear_marks(gs);
+        gs->touched = false;
+        gs->countdown = 1;
     }
 }
 
@@ -276,10 +275,10 @@ static MM_NOINLINE void *allocate(enum gc_kind kind, size_t size, uintptr_t site
         return NULL;
     }
     if (context == SH_THREAD && gc.config.automatic && gc_pace_due()) {
-        gc_cycle_collect();
+        gc_cycle_collect(false);
     }
     struct gc_span *gs = place(kind, size, &index, &fresh, &object);
-    if (gs == NULL && context == SH_THREAD && size <= SIZE_MAX / 2 && gc_cycle_collect()) {
+    if (gs == NULL && context == SH_THREAD && size <= SIZE_MAX / 2 && gc_cycle_collect(true)) {
         gs = place(kind, size, &index, &fresh, &object);
     }
     /* Pages may lie idle and a descriptor still want a frame that is not to be had. */
@@ -456,6 +455,7 @@ static bool finish_free(struct gc_span *gs, uint32_t index)
             for (uint32_t i = 0; i < gs->words; i++) {
                 empty &= gs->span->free[i] == gc_slot_mask(gs, i);
             }
+            gc.span_count -= empty;
             if (!empty) {
                 gc_span_list(gs);
             }

@@ -238,7 +238,7 @@ static void complete(void)
     }
 }
 
-bool gc_cycle_collect(void)
+bool gc_cycle_collect(bool sweep)
 {
     if (!gc_enter()) {
         return false;
@@ -251,7 +251,9 @@ bool gc_cycle_collect(void)
     } while (gc.phase != GC_SWEEP && gc.phase != GC_IDLE && !mm_dead());
     whole = false;
     gc_resume();
-    complete();
+    if (sweep) {
+        complete();
+    }
     gc_leave();
     return true;
 }
@@ -271,7 +273,7 @@ static bool allowed(const char *caller)
 
 void sh_gc_collect(void)
 {
-    if (allowed("sh_gc_collect") && !gc_cycle_collect()) {
+    if (allowed("sh_gc_collect") && !gc_cycle_collect(true)) {
         mm_misuse("sh_gc_collect: a collection is at work below this call, or interrupts are off");
     }
 }

@@ -6,8 +6,9 @@
 
 #include "gc/state.h"
 
-/* A whole collection; false = not now: one is at work below this call, or interrupts are off. */
-bool gc_cycle_collect(void);
+/* A whole collection; with `sweep` everything is swept too, else by and by.  false = not now: one is at work
+ * below this call, or interrupts are off. */
+bool gc_cycle_collect(bool sweep);
 
 /* The second marker (checkmark.c) found so many reached objects that are not marked; told one by one.
  * `stacks`: from stacks too. */

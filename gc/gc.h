@@ -17,10 +17,10 @@
  *
  * Cycles.  A cycle marks what is kept, then frees the rest span by span: sweeps.  sh_gc_collect runs one
  * whole, with all other threads stopped while it marks.  sh_gc_step runs one in bounded pieces, between
- * which threads run on.  From the first step to the end of marking, every store of a pointer over a word
- * of a collected or uncollectable object, or of a root range, must then be made by sh_gc_write or
- * sh_gc_copy.  Stacks, registers and other memory need neither.  A kernel that never calls sh_gc_step
- * needs them nowhere.
+ * which threads run on.  While a cycle marks, whoever runs beside the collector stores a pointer over a word
+ * of a collected or uncollectable object, or of a root range, by sh_gc_write or sh_gc_copy.  Stacks,
+ * registers and other memory need neither.  In a kernel that never calls sh_gc_step, and whose stop_world
+ * stops all threads that could preempt the collector, only handlers run beside it.
  *
  * Memory.  A collection takes none, neither frames nor heap, and under 1 KiB of stack.
  *

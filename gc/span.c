@@ -124,7 +124,6 @@ static void publish(struct gc_span *gs, struct mm_span *span)
     gc.highest = last > gc.highest ? last : gc.highest;
     gs->span = span;
     gs->generation = gc.generation;
-    gc.span_count++;
     mm_span_set_gc(span, gs, public_kind((enum gc_kind)gs->kind));
     gc_unlock(flags);
 }
@@ -178,7 +177,6 @@ static struct mm_span *part(struct gc_span *gs)
 {
     struct mm_span *span = gs->span;
     arch_flags flags = gc_lock();
-    gc.span_count--;
     mm_span_set_gc(span, NULL, SH_MANUAL);
     gc_unlock(flags);
     recycle(gs, span->page_count);

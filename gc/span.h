@@ -138,8 +138,9 @@ void gc_list_splice(struct gc_link *list, struct gc_link *from);
 struct gc_span *gc_span_open(enum gc_kind kind, unsigned class);
 /* One large object, its slot taken; *fresh: its memory reads as zero. */
 struct gc_span *gc_span_open_large(enum gc_kind kind, size_t size, bool *fresh);
-/* Releases a span whose slots are all free and that is on no list.  Nothing of it, nor of the span behind it,
- * is touched after this.  No lock. */
+/* Releases a span whose slots are all free and that is on no list; who found that out has taken it off
+ * gc.span_count, under the same lock.  Nothing of it, nor of the span behind it, is touched after this.  No
+ * lock. */
 void gc_span_release(struct gc_span *gs);
 
 /* Puts a swept span on the list that fits its bits. */

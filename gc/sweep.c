@@ -76,6 +76,7 @@ static MM_NOINLINE void fill_dead(struct gc_span *gs)
 /* What the sweep of a span's bits found. */
 struct swept {
     size_t freed;   /* objects */
+    size_t marked;  /* of those: freed by hand after they were marked */
     uintptr_t live; /* not 0: one stays */
     uintptr_t free; /* not 0: there are free slots */
 };
@@ -86,7 +87,7 @@ static inline struct swept sweep_bits(struct gc_span *gs)
     uintptr_t *free = gs->span->free, *marked = gs->marked, *scanned = gc_scanned(gs), *by_hand = gc_freed(gs);
     uint32_t words = gs->words;
     uintptr_t last = gc_slot_mask(gs, words - 1);
-    struct swept swept = { 0, 0, 0 };
+    struct swept swept = { 0, 0, 0, 0 };
     for (uint32_t i = 0; i < words; i++) {
         uintptr_t was = free[i], mark = marked[i], mask = i + 1 == words ? last : ~(uintptr_t)0;
         uintptr_t now = (~mark | by_hand[i]) & mask;
@@ -97,10 +98,13 @@ static inline struct swept sweep_bits(struct gc_span *gs)
             swept.freed += arch_popcount(now & ~was);
             free[i] = now;
         }
+        if (MM_UNLIKELY(by_hand[i] != 0)) {
+            swept.marked += arch_popcount(mark & by_hand[i]);
+            by_hand[i] = 0;
+        }
         swept.live |= now ^ mask;
         swept.free |= now;
         marked[i] = scanned[i] = ~mask;
-        by_hand[i] = 0;
     }
     return swept;
 }
@@ -133,9 +137,11 @@ static inline __attribute__((always_inline)) enum after finish(struct gc_span *g
     if (swept.freed != 0) {
         gc.stats.objects_freed += swept.freed;
         gc.large_freed += gs->class == GC_LARGE;
+        gc_alloc_live -= swept.marked * gs->size; /* marking has counted them as kept */
     }
     __atomic_store_n(&gs->generation, gc.generation, __ATOMIC_RELEASE);
     if (swept.live == 0) {
+        gc.span_count--;
         return SPAN_GONE;
     }
     gc_span_list_as(gs, swept.free == 0);
