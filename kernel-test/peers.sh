@@ -61,7 +61,10 @@ run_gcwork()
 {
     echo "spanheap $(build/host-up/peer-spanheap "$1")"
     echo "spanheap-exact $(build/host-up/peer-spanheap "$1" exact)"
-    echo "spanheap-steps $(build/host-up/peer-spanheap "$1" steps)"
+    case $1 in
+    mark-*) ;;
+    *) echo "spanheap-steps $(build/host-up/peer-spanheap "$1" steps)" ;;
+    esac
     [ -z "$libgc" ] || echo "libgc $(GC_MARKERS=1 "$libgc" "$1")"
     [ -z "$go" ] || echo "go $("$go" "$1")"
 }
