@@ -428,6 +428,7 @@ static enum going claim_free(struct gc_span *gs, uint32_t index)
     if (gs->span->gc == gs && !mm_span_is_free(gs->span, index) && !mm_bit_test(gc_freed(gs), index) &&
         gc_is_kept(gs, index)) {
         gc_freed(gs)[index / MM_WORD_BITS] |= (uintptr_t)1 << (index % MM_WORD_BITS);
+        gs->freed_some = true;
         gc_special_drop(gs, index);
         going = gc.black ? AT_THE_SWEEP : NOW;
     }

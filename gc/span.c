@@ -45,21 +45,6 @@ void gc_list_init(struct gc_link *list)
     list->next = list->prev = list;
 }
 
-void gc_list_push(struct gc_link *list, struct gc_link *link)
-{
-    link->next = list;
-    link->prev = list->prev;
-    list->prev->next = link;
-    list->prev = link;
-}
-
-void gc_list_remove(struct gc_link *link)
-{
-    link->prev->next = link->next;
-    link->next->prev = link->prev;
-    link->next = link->prev = NULL;
-}
-
 void gc_list_splice(struct gc_link *list, struct gc_link *from)
 {
     if (gc_list_empty(from)) {
@@ -194,20 +179,15 @@ void gc_span_release(struct gc_span *gs)
     }
 }
 
-void gc_span_list_as(struct gc_span *gs, bool full)
-{
-    gs->full = full;
-    gs->owned = false;
-    gc_list_push(&gc.classes[gs->kind][gs->class].list[full + GC_TOUCHED * gs->touched], &gs->link);
-}
-
 void gc_span_list(struct gc_span *gs)
 {
     uintptr_t free = 0;
     for (uint32_t i = 0; i < gs->words; i++) {
         free |= gs->span->free[i];
     }
-    gc_span_list_as(gs, free == 0);
+    gs->full = free == 0;
+    gs->owned = false;
+    gc_list_push(&gc.classes[gs->kind][gs->class].list[gs->full + GC_TOUCHED * gs->touched], &gs->link);
 }
 
 void gc_span_touch(struct gc_span *gs)

@@ -58,6 +58,7 @@ struct gc_span {
     bool touched;            /* an object was marked in this cycle */
     bool owned;              /* in an entry */
     bool full;               /* on a list: of full ones */
+    bool freed_some;         /* a freed bit may be set */
     /* Constant. */
     uint8_t kind;            /* enum gc_kind */
     uint8_t class;
@@ -128,8 +129,24 @@ static inline bool gc_list_empty(const struct gc_link *list)
 {
     return list->next == list;
 }
-void gc_list_push(struct gc_link *list, struct gc_link *link); /* at the end */
-void gc_list_remove(struct gc_link *link);
+/* At the end. */
+static inline void gc_list_push(struct gc_link *list, struct gc_link *link)
+{
+    struct gc_link *last = list->prev;
+    link->next = list;
+    link->prev = last;
+    last->next = link;
+    list->prev = link;
+}
+
+static inline void gc_list_remove(struct gc_link *link)
+{
+    struct gc_link *next = link->next, *prev = link->prev;
+    prev->next = next;
+    next->prev = prev;
+    link->next = link->prev = NULL;
+}
+
 /* The whole of `from` to the end of `list`. */
 void gc_list_splice(struct gc_link *list, struct gc_link *from);
 
@@ -145,7 +162,6 @@ void gc_span_release(struct gc_span *gs);
 
 /* Puts a swept span on the list that fits its bits. */
 void gc_span_list(struct gc_span *gs);
-void gc_span_list_as(struct gc_span *gs, bool full);
 /* The first object of the cycle is marked in a span. */
 void gc_span_touch(struct gc_span *gs);
 

@@ -76,31 +76,40 @@ static MM_NOINLINE void fill_dead(struct gc_span *gs)
 /* What the sweep of a span's bits found. */
 struct swept {
     size_t freed;   /* objects */
-    size_t marked;  /* of those: freed by hand after they were marked */
     uintptr_t live; /* not 0: one stays */
     uintptr_t free; /* not 0: there are free slots */
 };
 
-/* Turns marks into free bits. */
-static inline struct swept sweep_bits(struct gc_span *gs)
+/* What was freed by hand meanwhile is not kept; bytes of it that marking has counted as kept. */
+static MM_NOINLINE size_t drop_freed(struct gc_span *gs)
 {
-    uintptr_t *free = gs->span->free, *marked = gs->marked, *scanned = gc_scanned(gs), *by_hand = gc_freed(gs);
+    uintptr_t *freed = gc_freed(gs);
+    size_t count = 0;
+    for (uint32_t i = 0; i < gs->words; i++) {
+        count += arch_popcount(gs->marked[i] & freed[i]);
+        gs->marked[i] &= ~freed[i];
+        freed[i] = 0;
+    }
+    gs->freed_some = false;
+    return count * gs->size;
+}
+
+/* Turns marks into free bits. */
+static inline __attribute__((always_inline)) struct swept sweep_bits(struct gc_span *gs)
+{
+    uintptr_t *free = gs->span->free, *marked = gs->marked, *scanned = gc_scanned(gs);
     uint32_t words = gs->words;
     uintptr_t last = gc_slot_mask(gs, words - 1);
-    struct swept swept = { 0, 0, 0, 0 };
+    struct swept swept = { 0, 0, 0 };
     for (uint32_t i = 0; i < words; i++) {
         uintptr_t was = free[i], mark = marked[i], mask = i + 1 == words ? last : ~(uintptr_t)0;
-        uintptr_t now = (~mark | by_hand[i]) & mask;
+        uintptr_t now = ~mark & mask;
         if (MM_UNLIKELY((mark & was) != 0)) {
             zombie(gs, i);
         }
         if (now != was) {
             swept.freed += arch_popcount(now & ~was);
             free[i] = now;
-        }
-        if (MM_UNLIKELY(by_hand[i] != 0)) {
-            swept.marked += arch_popcount(mark & by_hand[i]);
-            by_hand[i] = 0;
         }
         swept.live |= now ^ mask;
         swept.free |= now;
@@ -130,6 +139,9 @@ enum after {
  * before the lock opens: handlers may free one, and the next cycle looks for it.  Under the lock. */
 static inline __attribute__((always_inline)) enum after finish(struct gc_span *gs)
 {
+    if (MM_UNLIKELY(gs->freed_some)) {
+        gc_alloc_live -= drop_freed(gs);
+    }
     struct swept swept = sweep_bits(gs);
     gs->touched = false;
     gc.unswept--;
@@ -137,15 +149,15 @@ static inline __attribute__((always_inline)) enum after finish(struct gc_span *g
     if (swept.freed != 0) {
         gc.stats.objects_freed += swept.freed;
         gc.large_freed += gs->class == GC_LARGE;
-        gc_alloc_live -= swept.marked * gs->size; /* marking has counted them as kept */
     }
     __atomic_store_n(&gs->generation, gc.generation, __ATOMIC_RELEASE);
     if (swept.live == 0) {
         gc.span_count--;
         return SPAN_GONE;
     }
-    gc_span_list_as(gs, swept.free == 0);
-    return swept.free == 0 ? SPAN_FULL : SPAN_PARTIAL;
+    gs->full = swept.free == 0;
+    gc_list_push(&gc.classes[gs->kind][gs->class].list[gs->full], &gs->link);
+    return gs->full ? SPAN_FULL : SPAN_PARTIAL;
 }
 
 /* Dead objects are looked at with the lock open: the span is claimed. */
@@ -157,7 +169,7 @@ static MM_NOINLINE arch_flags fill_unlocked(struct gc_span *gs, arch_flags flags
 }
 
 /* Sweeps the first span of a list. */
-static enum after sweep_first(struct gc_link *list)
+static inline __attribute__((always_inline)) enum after sweep_first(struct gc_link *list)
 {
     enum after after = SPAN_NONE;
     struct gc_span *gs = NULL;
