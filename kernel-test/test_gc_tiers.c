@@ -237,6 +237,10 @@ static void start_on_demand(void)
 static void looking_commits_nothing(void)
 {
     bool there[100];
+    if (MM_GRANULE_PAGES > 1) {
+        t_skip("frames come for several heap pages at once: the leak check's own are neighbours");
+        return;
+    }
     start_on_demand();
     uintptr_t table = (uintptr_t)sh_malloc(100000);
     EXPECT_EQ(sh_gc_add_root((void *)table, 100000), SH_OK);
