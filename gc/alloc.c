@@ -475,6 +475,9 @@ bool gc_free(const char *caller, struct mm_span *span, uintptr_t address, uintpt
         return false;
     }
     enum going going = claim_free(gs, index);
+    if (going == AT_THE_SWEEP && span->notes != NULL) {
+        span->notes[index].freed = site;
+    }
     if (going == NOW) {
         if (mm_mode.guarded || mm_mode.zero) {
             mm_guard_collected(caller, span, index, site);

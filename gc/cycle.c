@@ -258,8 +258,7 @@ bool gc_cycle_collect(bool sweep)
     return true;
 }
 
-/* May the collector be at work here?  If not it is said. */
-static bool allowed(const char *caller)
+bool gc_allowed(const char *caller)
 {
     if (!gc.started || mm_dead()) {
         return false;
@@ -273,14 +272,14 @@ static bool allowed(const char *caller)
 
 void sh_gc_collect(void)
 {
-    if (allowed("sh_gc_collect") && !gc_cycle_collect(true)) {
+    if (gc_allowed("sh_gc_collect") && !gc_cycle_collect(true)) {
         mm_misuse("sh_gc_collect: a collection is at work below this call, or interrupts are off");
     }
 }
 
 bool sh_gc_step(size_t work)
 {
-    if (!allowed("sh_gc_step") || !gc_enter()) {
+    if (!gc_allowed("sh_gc_step") || !gc_enter()) {
         return false;
     }
     size_t done = 0;
@@ -301,7 +300,7 @@ bool sh_gc_step(size_t work)
 
 bool sh_gc_sweep_step(size_t spans)
 {
-    if (!allowed("sh_gc_sweep_step")) {
+    if (!gc_allowed("sh_gc_sweep_step")) {
         return false;
     }
     while (spans-- > 0 && gc_sweep_one()) {

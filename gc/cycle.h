@@ -14,6 +14,9 @@ bool gc_cycle_collect(bool sweep);
  * `stacks`: from stacks too. */
 size_t gc_checkmark(bool stacks);
 
+/* May the collector be at work here?  If not it is said, as `caller`'s misuse. */
+bool gc_allowed(const char *caller);
+
 /* Stops the other threads, lets them go on; nested calls count. */
 void gc_stop(void);
 void gc_resume(void);

@@ -56,7 +56,7 @@ static void from_collected(void)
 size_t sh_leak_check(void (*report)(const struct sh_object *, void *arg), void *arg)
 {
     struct leaks leaks = { report, arg, 0 };
-    if (!gc.started || mm_dead() || !gc_enter()) {
+    if (!gc_allowed("sh_leak_check") || !gc_enter()) {
         return SIZE_MAX;
     }
     gc_stop();

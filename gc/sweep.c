@@ -68,7 +68,8 @@ static MM_NOINLINE void fill_dead(struct gc_span *gs)
 {
     for (uint32_t i = 0; i < gs->slots; i++) {
         if (!mm_span_is_free(gs->span, i) && (!mm_bit_test(gs->marked, i) || mm_bit_test(gc_freed(gs), i))) {
-            mm_guard_collected("sweep", gs->span, i, 0);
+            const struct mm_note *note = gs->span->notes == NULL ? NULL : &gs->span->notes[i];
+            mm_guard_collected("sweep", gs->span, i, note == NULL ? 0 : note->freed);
         }
     }
 }
