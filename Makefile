@@ -366,7 +366,7 @@ $(TEST_SIMS): $(wildcard $(KT)/sim/*.[ch] arch/*.[ch] arch/x86/*.h arch/arm/*.h)
 	    $(KT)/sim/sim.c $(KT)/sim/test_pagetable.c $(PORT_SOURCES_x86)
 
 # Under checks the first would take minutes, and touch few objects; the last four have accidents on purpose.
-KASAN_SLOW := failure,windows,arena,pages,legal,tiers,guarded,guard,gc_tiers
+KASAN_SLOW := failure,windows,arena,pages,legal,verify,graph,step,soak,tiers,guarded,guard,gc_tiers
 KASAN_LABEL := $(if $(FILTER),, (without $(KASAN_SLOW)))
 KASAN_WITHOUT := $(if $(FILTER),, without=$(KASAN_SLOW))
 # The arena model: mm/ for 32 bits, scaled down, with what it writes in sections of its own and some of its
