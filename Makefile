@@ -350,6 +350,8 @@ TEST_HOSTS := build/host32-small/sweep $(patsubst %,build/%/host-test,host-asan 
 FILTER ?=
 BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTER))
 
+BOOT_SLOW = $(subst TIMEOUT=400,TIMEOUT=800,$(BOOT))
+
 DEMOS = sh $(KT)/qemu.sh TIMEOUT=60 MEM=64M APPEND='run=demo demo=all'
 
 COMMA := ,
@@ -414,8 +416,8 @@ x86 2-level, scratch page, 2 directories, 8 MiB|$(BOOT) phys=scratch dirs=2' ARC
 x86 PAE, scratch page, 2 directories|$(BOOT) phys=scratch dirs=2' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae MEM=32M
 ARM, TTBR1, scratch page, 2 directories|$(BOOT) ttbr=1 phys=scratch dirs=2' ARCH=arm IMAGE=build/arm/kernel.elf MEM=32M
 ARM, 64 KiB pages, TTBR1, 8 MiB|$(BOOT) ttbr=1' ARCH=arm IMAGE=build/arm-64k/kernel.elf MEM=8M CPU=cortex-a7
-$(if $(KASAN_IMAGES),x86 address-sanitized$(KASAN_LABEL)|$(BOOT)$(KASAN_WITHOUT)' ARCH=x86 IMAGE=build/x86-kasan/kernel.elf MEM=64M)
-$(if $(KASAN_IMAGES),ARM address-sanitized$(KASAN_LABEL)|$(BOOT)$(KASAN_WITHOUT)' ARCH=arm IMAGE=build/arm-kasan/kernel.elf MEM=64M)
+$(if $(KASAN_IMAGES),x86 address-sanitized$(KASAN_LABEL)|$(BOOT_SLOW)$(KASAN_WITHOUT)' ARCH=x86 IMAGE=build/x86-kasan/kernel.elf MEM=64M)
+$(if $(KASAN_IMAGES),ARM address-sanitized$(KASAN_LABEL)|$(BOOT_SLOW)$(KASAN_WITHOUT)' ARCH=arm IMAGE=build/arm-kasan/kernel.elf MEM=64M)
 arena model|timeout 600 sh $(KT)/model/model.sh $(TEST_MODELS)
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
