@@ -460,35 +460,7 @@ static void a_forged_reference_is_harmless(void)
     EXPECT_WHOLE();
 }
 
-/* ---- many ---- */
-
-static void many_come_and_go_without_a_trace(void)
-{
-    static struct sh_gc_weak weak[300];
-    unsigned rounds = rig_is_machine() ? 4 : 40;
-    struct sh_stats first, last;
-    start();
-    for (unsigned round = 0; round < rounds; round++) {
-        for (unsigned i = 0; i < 300; i++) {
-            void *p = t_gc_take(16 + 8 * (i & 7), i & 1);
-            t_root[i & 127] = (i & 3) == 0 ? p : t_root[i & 127];
-            EXPECT_EQ(sh_gc_weak_create(&weak[i], p), SH_OK);
-            if (i % 10 == 0) {
-                EXPECT_EQ(sh_gc_set_finalizer(p, note, NULL), SH_OK);
-            }
-        }
-        ran_count = 0;
-        sh_gc_collect();
-        while (sh_gc_run_finalizers(3) != 0) {
-            ran_count = 0;
-        }
-        sh_gc_collect();
-        EXPECT_EQ(sh_verify(), 0);
-        sh_stats(round == 0 ? &first : &last);
-    }
-    EXPECT(last.meta_bytes <= first.meta_bytes + 16 * SH_GRANULE_SIZE);
-    EXPECT_WHOLE();
-}
+/* ---- late ---- */
 
 static bool refer_to(const struct sh_object *object, void *arg)
 {
@@ -545,7 +517,6 @@ static const struct test tests[] = {
     { "weak_get_while_a_cycle_marks_keeps_the_object", weak_get_while_a_cycle_marks_keeps_the_object },
     { "weak_get_never_gives_what_the_sweep_takes", weak_get_never_gives_what_the_sweep_takes },
     { "a_forged_reference_is_harmless", a_forged_reference_is_harmless },
-    { "many_come_and_go_without_a_trace", many_come_and_go_without_a_trace },
 };
 
 SUITE(finalize, tests);
