@@ -548,6 +548,23 @@ static void zero_switch_hides_earlier_owners(void)
         }
 }
 
+/* Also behind a large object that shrank: its tail goes back to the pages that anybody may get. */
+static void zero_switch_hides_a_tail_that_was_cut(void)
+{
+    const struct sh_config config = { .size = sizeof(config), .zero = true, .hooks = rig_hooks() };
+
+    rig_start(0, &config);
+    char *p = sh_malloc(20 * SH_PAGE_SIZE);
+    EXPECT(p != NULL);
+    memset(p, 0xEE, 20 * SH_PAGE_SIZE);
+    EXPECT(sh_realloc(p, 9 * SH_PAGE_SIZE) == p);
+    for (unsigned i = 0; i < 2; i++) {
+        char *q = sh_malloc(5 * SH_PAGE_SIZE);
+        EXPECT(q > p && q < p + 20 * SH_PAGE_SIZE && t_is_zero(q, 5 * SH_PAGE_SIZE));
+    }
+    EXPECT_WHOLE();
+}
+
 /* A large object's run serves the next one of the same size as it is, up to the largest that is kept. */
 static void a_freed_run_serves_the_next_object(void)
 {
@@ -693,6 +710,7 @@ static const struct test tests[] = {
     { "each_object_is_visited_in_address_order", each_object_is_visited_in_address_order },
     { "page_runs_are_aligned_and_whole", page_runs_are_aligned_and_whole },
     { "zero_switch_hides_earlier_owners", zero_switch_hides_earlier_owners },
+    { "zero_switch_hides_a_tail_that_was_cut", zero_switch_hides_a_tail_that_was_cut },
 };
 
 SUITE(malloc, tests);

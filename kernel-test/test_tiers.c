@@ -111,6 +111,19 @@ static void report_of_a_write_after_free_names_offset_and_bytes(void)
     EXPECT(report_has("freed at 0x"));
 }
 
+/* A zero is a byte like others: only what demand mode left without a frame may read so. */
+static void a_zero_written_after_free_is_found(void)
+{
+    struct use use = { NULL, 40, NULL };
+
+    start(1);
+    use.p = sh_malloc(40);
+    sh_free(use.p);
+    bytes(use.p)[12] = 0;
+    EXPECT(rig_panics(SH_PANIC_MISUSE, "bytes: 0x0 0xdd", do_malloc, &use));
+    EXPECT_WHOLE();
+}
+
 /* A large block's pages, and those of a run, are checked when somebody is given them again. */
 static void write_after_free_of_pages_is_found_at_reuse(void)
 {
@@ -524,6 +537,7 @@ static void tier_beyond_the_last_is_refused(void)
 
 static const struct test tests[] = {
     { "write_after_free_is_found_at_reuse", write_after_free_is_found_at_reuse },
+    { "a_zero_written_after_free_is_found", a_zero_written_after_free_is_found },
     { "report_of_a_write_after_free_names_offset_and_bytes",
       report_of_a_write_after_free_names_offset_and_bytes },
     { "write_after_free_of_pages_is_found_at_reuse", write_after_free_of_pages_is_found_at_reuse },
