@@ -404,7 +404,7 @@ int sh_gc_init(const struct sh_gc_config *given)
     }
     gc.config = config;
     gc.plain = !mm_mode.guarded && !mm_mode.demand;
-    gc.stats.goal = config.min_heap != 0 ? config.min_heap : (size_t)256 << 10;
+    gc_pace_start();
     mm_collector = &collector;
     __atomic_store_n(&gc.started, true, __ATOMIC_RELEASE);
     return SH_OK;

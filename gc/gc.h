@@ -70,7 +70,7 @@ struct sh_gc_weak {
 
 /* Starts the collector.  NULL = all defaults: not automatic, no trace.  SH_OK; SH_E_STATE (no heap, or
  * started already); SH_E_INVALID (size field); SH_E_HOOK (several CPUs, but stop_world, resume_world or
- * scan_stacks is absent); SH_E_NOMEM (no window, or none has room for its records).  sh_shutdown ends
+ * scan_stacks is absent; or one of the first two without the other); SH_E_NOMEM (no window, or none has room for its records).  sh_shutdown ends
  * it.  Without scan_stacks no stack and no register keeps an object.  Context: SH_THREAD. */
 int sh_gc_init(const struct sh_gc_config *config);
 
@@ -91,8 +91,8 @@ void sh_gc_remove_root(const void *start);
 /* Ends a cycle that is under way, runs a whole one, and sweeps.  Context: SH_THREAD, else misuse. */
 void sh_gc_collect(void);
 
-/* At most `work` words of incremental work, plus a constant (GC_STEP_SLACK words) and, in the step that
- * starts a cycle, the words of all stacks.  A span or a record counts as 16 words.  true = the cycle is
+/* At most `work` words of incremental work, plus fewer than 100 (an object of 64, and a span) and, in the
+ * step that starts a cycle, the words of all stacks.  A span or a record counts as 16 words.  true = the cycle is
  * done, all of it swept; the next step starts another.  Context: SH_THREAD, else misuse. */
 bool sh_gc_step(size_t work);
 

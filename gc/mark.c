@@ -92,7 +92,7 @@ bool gc_is_marked(const struct gc_span *gs, uint32_t index)
 
 bool gc_is_kept(const struct gc_span *gs, uint32_t index)
 {
-    return gc.phase != GC_SWEEP || !gc_unswept(gs) || gc_is_marked(gs, index);
+    return gc.phase != GC_SWEEP || gs->generation == gc.generation || gc_is_marked(gs, index);
 }
 
 void gc_mark_all(struct gc_span *gs)

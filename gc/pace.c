@@ -47,9 +47,19 @@ static size_t grown(size_t size, unsigned percent)
     return to_size(sum);
 }
 
+static size_t least_goal(void)
+{
+    return gc.config.min_heap != 0 ? gc.config.min_heap : MIN_HEAP;
+}
+
+void gc_pace_start(void)
+{
+    gc.stats.goal = least_goal();
+}
+
 void gc_pace_marked(size_t kept)
 {
-    size_t least = gc.config.min_heap != 0 ? gc.config.min_heap : MIN_HEAP;
+    size_t least = least_goal();
     size_t goal = grown(kept, gc.config.percent != 0 ? gc.config.percent : 100);
     size_t limit = mm_budget_limit(), held = mm_budget_held();
     goal = goal > least ? goal : least;

@@ -6,6 +6,8 @@
 
 #include "gc/state.h"
 
+/* The collector begins: the goal is the minimal heap. */
+void gc_pace_start(void);
 /* Marking ended, so many bytes are kept: sets the goal. */
 void gc_pace_marked(size_t kept);
 /* Is the goal reached? */

@@ -71,7 +71,7 @@ struct gc_span {
     uintptr_t mask;          /* small: of every object so far, if `uniform` */
     bool uniform, shaped;    /* shaped: there was one */
     const struct sh_gc_type *type; /* large; NULL = look everywhere */
-    struct gc_special *specials;   /* finalizers and weak references: special.c */
+    struct gc_special *specials;   /* finalizers and weak references: finalize.c */
     uintptr_t marked[];      /* words of it and one more; then scanned; then freed */
 };
 

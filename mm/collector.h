@@ -2,8 +2,8 @@
  * The seam for gc/ alone: what a heap with a collector asks it to do, and what it may use of the heap.
  *
  * A span of a collected kind is a span like any other: descriptor, slots, free bits, page map.  What the
- * collector knows beside it hangs at `gc`, which is set after the span is in use and taken away before it
- * is not.  Its slots are taken and given back by the collector only: caches, queues and countdowns do not
+ * collector knows beside it hangs at `gc`, which is set after the span is in use and taken away when its
+ * last object is gone.  Its slots are taken and given back by the collector only: caches, queues and countdowns do not
  * know it, and its bound of 0 brings every free to the slow path and from there to `free`.
  *
  * The heap calls the table with no lock held.
