@@ -64,7 +64,7 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
 CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan \
-    host host-up host-up-unfetched host-asan host-cov host32 host32-up host32-p12 host32-p14 host32-small
+    host host-up host-asan host-cov host32 host32-up host32-p12 host32-p14 host32-small
 $(foreach c,$(CONFIGS),$(eval SHIFT_$(c) := $(PAGE_SHIFT)))
 SHIFT_host32-p12 := 12
 SHIFT_host32-p14 := 14
@@ -78,7 +78,6 @@ MACHINE_x86-kasan := x86
 MACHINE_arm-kasan := arm
 MACHINE_host := host
 MACHINE_host-up := host
-MACHINE_host-up-unfetched := host
 MACHINE_host-asan := host
 MACHINE_host-cov := host
 MACHINE_host32 := host32
@@ -96,7 +95,6 @@ EXTRA_arm-64k := -DSH_ARCH_PAGE_SHIFT=16
 EXTRA_arm-64k-up := -DSH_ARCH_PAGE_SHIFT=16 -DSH_MAX_CPUS=1
 EXTRA_host-up := -DSH_MAX_CPUS=1
 # What make bench compares with.
-EXTRA_host-up-unfetched := -DSH_MAX_CPUS=1 -DARCH_PREFETCH=0
 EXTRA_host-asan := -DMM_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recover=all
 EXTRA_host-cov := -O0 --coverage -fprofile-update=atomic -Wno-frame-larger-than
 EXTRA_host32 := -DMM_DEBUG=1 -DHOST_INTERRUPTS -fsanitize=undefined -fsanitize-undefined-trap-on-error
@@ -513,9 +511,9 @@ $(3:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$$(CFLA
 endef
 $(foreach c,host host-up,$(eval $(call hostbench,$(c),host-bench,$(KT_BENCH))))
 $(foreach c,host host-up,$(eval $(call hostbench,$(c),peer-malloc,peer_malloc bench_random)))
-$(foreach c,host-up host-up-unfetched,$(eval $(call hostbench,$(c),peer-spanheap,peer_spanheap bench_random)))
+$(foreach c,host-up,$(eval $(call hostbench,$(c),peer-spanheap,peer_spanheap bench_random)))
 
-BENCH_WORK := $(if $(filter host1,$(ARCH)$(GC)),$(addsuffix /peer-spanheap,build/host-up build/host-up-unfetched))
+BENCH_WORK := $(if $(filter host1,$(ARCH)$(GC)),build/host-up/peer-spanheap)
 bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE) $(BENCH_WORK)
 	$(Q)sh $(KT)/bench.sh ARCH=$(ARCH) BENCH='$(BENCH)' PAGING='$(filter pae,$(PAGING))' MEM='$(MEM)' \
 	    TIMEOUT='$(TIMEOUT)' WORK='$(BENCH_WORK)' $(filter-out $(BENCH_WORK),$^)

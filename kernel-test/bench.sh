@@ -6,7 +6,7 @@
 #   file           kernel images, or host programs (host_bench.c): the builds to measure
 #   BENCH=prefix   only lines that begin so: malloc/churn, or churn for all suites
 #   PAGING= MEM= TIMEOUT=   for qemu.sh
-#   WORK="file file"        two builds of peer_spanheap.c, the second without prefetches
+#   WORK=file               peer_spanheap.c, the whole programs
 #
 # On the host instructions are counted by callgrind; without it, loops are timed.  Whole programs are
 # timed in any case: their times change from run to run, the ratio less so.
@@ -102,19 +102,6 @@ print_work()
     ! wanted "$line-pause" || echo "bench $line-pause $3 ms"
 }
 
-# Marking without prefetches ÷ with them: the median of pairs, and the mean of the graphs.
-print_prefetch()
-{
-    wanted gcwork/prefetch-ratio || return 0
-    for graph in tree hash shuffled; do
-        for i in 1 2 3 4 5 6 7; do
-            echo $("$1" mark-$graph) $("$2" mark-$graph)
-        done | awk '{ print $7 / $1 }' | sort -n | sed -n "s/\$/ $graph/;4p"
-    done | awk '
-        { printf "bench gcwork/prefetch-ratio-%s %.2f without/with\n", $2, $1; sum += log($1) }
-        END { if (NR != 3) exit 1; printf "bench gcwork/prefetch-ratio %.2f without/with\n", exp(sum / 3) }'
-}
-
 works()
 {
     for how in '' exact steps; do
@@ -122,7 +109,6 @@ works()
             print_work $name $how || { echo "bench.sh: $name $how failed" >&2; failed=1; }
         done
     done
-    print_prefetch "$1" "$2" || { echo "bench.sh: prefetch-ratio failed" >&2; failed=1; }
 }
 
 out=$(mktemp) || exit 1
@@ -138,7 +124,7 @@ for file in $files; do
     done
 done
 if [ -n "$WORK" ]; then
-    work_file=${WORK% *}
-    works $WORK
+    work_file=$WORK
+    works
 fi
 exit $failed

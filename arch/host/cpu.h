@@ -70,17 +70,6 @@ static inline void arch_pause(void)
 /* Calls fn with this CPU's registers on the stack, from `here` up: context.S. */
 void arch_spill(void (*fn)(uintptr_t here, void *arg), void *arg);
 
-#ifndef ARCH_PREFETCH
-#define ARCH_PREFETCH 1 /* 0: to measure what it brings */
-#endif
-
-/* Brings a line that will be read soon nearer; any address. */
-static inline void arch_prefetch(const void *address)
-{
-    if (ARCH_PREFETCH)
-        __builtin_prefetch(address);
-}
-
 /* Zeros below the lowest, and above the highest, set bit.  The argument is not 0. */
 static inline unsigned arch_ctz(uintptr_t word)
 {
