@@ -169,6 +169,15 @@ static MM_NOINLINE arch_flags fill_unlocked(struct gc_span *gs, arch_flags flags
     return gc_lock();
 }
 
+/* Sweeps a span that was claimed and is on no list.  Under the lock, which may be open meanwhile. */
+static inline __attribute__((always_inline)) enum after sweep_claimed(struct gc_span *gs, arch_flags *flags)
+{
+    if (MM_UNLIKELY(mm_mode.guarded || mm_mode.zero)) {
+        *flags = fill_unlocked(gs, *flags);
+    }
+    return finish(gs);
+}
+
 /* Sweeps the first span of a list. */
 static inline __attribute__((always_inline)) enum after sweep_first(struct gc_link *list)
 {
@@ -179,10 +188,7 @@ static inline __attribute__((always_inline)) enum after sweep_first(struct gc_li
         gs = gc_span_of_link(list->next);
         gc_list_remove(&gs->link);
         if (claim(gs)) {
-            if (MM_UNLIKELY(mm_mode.guarded || mm_mode.zero)) {
-                flags = fill_unlocked(gs, flags);
-            }
-            after = finish(gs);
+            after = sweep_claimed(gs, &flags);
         }
     }
     gc_unlock(flags);
@@ -243,10 +249,7 @@ bool gc_sweep_ensure(struct gc_span *gs)
     arch_flags flags = gc_lock();
     if (gc_unswept(gs) && !gs->owned && claim(gs)) {
         gc_list_remove(&gs->link);
-        if (mm_mode.guarded || mm_mode.zero) {
-            flags = fill_unlocked(gs, flags);
-        }
-        after = finish(gs);
+        after = sweep_claimed(gs, &flags);
     }
     gc_unlock(flags);
     if (after == SPAN_GONE) {
