@@ -21,7 +21,7 @@
 /* What this build cannot honour. */
 static int config_check(const struct sh_config *config)
 {
-    if (config->cpus > 1 || config->tier > 4 || config->interrupt_reserve != 0) {
+    if (config->cpus > SH_MAX_CPUS || config->tier > 4 || config->interrupt_reserve != 0) {
         return SH_E_CONFIG;
     }
     return SH_OK;
