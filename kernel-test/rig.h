@@ -66,6 +66,9 @@ void rig_stack(const void **low, const void **high);
 /* The context that the `context` hook reports, SH_THREAD after a reset. */
 void rig_context(enum sh_context context);
 
+/* The CPU that the calls come from, 0 after a reset.  Only on the host. */
+void rig_cpu(unsigned cpu);
+
 /* The hooks table of the rig (log and context at least), for a test's own sh_config. */
 const struct sh_hooks *rig_hooks(void);
 

@@ -129,15 +129,15 @@ static void what_central_holds_may_empty(void)
     EXPECT_WHOLE();
 }
 
-/* A full span has no owner to tell: offline leaves it where it is. */
+/* A full span is on no list; its first free brings it to central. */
 static void full_spans_stay_full(void)
 {
     start(2);
     EXPECT_EQ(sh_cpu_offline(0), SH_OK);
     EXPECT(span_of(0)->place == MM_PLACE_FULL && span_of(0)->countdown == 1);
     sh_free((void *)held[0]);
-    EXPECT(span_of(0)->place == MM_PLACE_QUEUED && entry_of(SIZE)->head == span_of(0));
-    EXPECT_EQ(entry_of(SIZE)->queued, 1);
+    EXPECT(span_of(0)->place == MM_PLACE_CENTRAL && span_of(0)->owner == NULL);
+    EXPECT_EQ(entry_of(SIZE)->queued, 0);
     EXPECT_EQ(span_of(0)->countdown, slots - 1);
     EXPECT_WHOLE();
 }

@@ -15,6 +15,17 @@ static inline bool mm_bit_test(const uintptr_t *map, size_t bit)
     return map[bit / MM_WORD_BITS] >> (bit % MM_WORD_BITS) & 1;
 }
 
+/* A word that other CPUs read while its owner writes it. */
+static inline uintptr_t mm_word_get(const uintptr_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+static inline void mm_word_set(uintptr_t *word, uintptr_t value)
+{
+    __atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
 /* The bits of word `word` that lie in [first, end): all ones in the middle of the range. */
 static inline uintptr_t mm_bitmap_mask(size_t word, size_t first, size_t end)
 {

@@ -19,6 +19,8 @@
 #include "mm/collector.h"
 #include "mm/heap.h"
 #include "mm/linear.h"
+#include "mm/lock.h"
+#include "mm/remote.h"
 #include "mm/report.h"
 
 uintptr_t mm_zero_word;
@@ -84,7 +86,7 @@ static void entry_clear(struct mm_entry *entry)
 static void make_current(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)
 {
     arm(cpu, span, MM_PLACE_CURRENT, MM_COUNTDOWN_CURRENT);
-    span->owner = cpu;
+    __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
     entry->span = span;
     entry->size = span->size;
     if (!entry_scan(entry, span, 0, mm_span_words(span))) {
@@ -153,13 +155,16 @@ static void queue_pop(struct mm_entry *entry, struct mm_span *span)
 bool mm_cache_refill(struct mm_cpu *cpu, unsigned class)
 {
     struct mm_entry *entry = &cpu->entry[class];
+    if (mm_remote_waiting(cpu)) {
+        mm_remote_drain(cpu);
+    }
     if (entry->span != NULL && advance(cpu, entry)) {
         return true;
     }
     struct mm_span *span = entry->head;
     if (span != NULL) {
         queue_pop(entry, span);
-    } else if ((span = mm_central_take(class)) == NULL) {
+    } else if ((span = mm_central_take(class, cpu)) == NULL) {
         span = empty_pop(cpu, entry, class);
     }
     if (span == NULL) {
@@ -178,7 +183,7 @@ void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span)
         return;
     }
     /* A handler was faster: this one is not needed. */
-    span->owner = cpu;
+    __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
     empty_push(cpu, entry, span);
 }
 
@@ -194,21 +199,46 @@ static void queue_span(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_spa
     entry->queued++;
 }
 
+/* A full span has free slots: the first ones, or all. */
+static void leave_full(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)
+{
+    uint32_t live = span->slots - (span->armed - span->countdown);
+    if (live == 0) {
+        __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
+        empty_push(cpu, entry, span);
+    } else if (mm_span_owner(span) == NULL) {
+        arm(cpu, span, MM_PLACE_CENTRAL, live);
+        mm_central_add(span);
+    } else {
+        queue_span(cpu, entry, span, live);
+    }
+}
+
+/* The cache that a slow path of this CPU works on.  Interrupts masked. */
+static struct mm_cpu *self(void)
+{
+    return SH_MAX_CPUS > 1 && mm_mode.guarded ? &mm_cpu[0] : mm_cpu_self();
+}
+
+void mm_cache_freed(struct mm_span *span, uint32_t count)
+{
+    bool moves = span->countdown <= count;
+    span->countdown -= count;
+    if (moves) {
+        mm_cache_event(span);
+    }
+}
+
 void mm_cache_event(struct mm_span *span)
 {
-    struct mm_cpu *cpu = mm_cpu_self();
+    struct mm_cpu *cpu = self();
     struct mm_entry *entry = entry_of(cpu, span);
-    span->owner = cpu; /* an ownerless one is this CPU's from here on */
     switch ((enum mm_place)span->place) {
     case MM_PLACE_CURRENT:
         arm(cpu, span, MM_PLACE_CURRENT, MM_COUNTDOWN_CURRENT);
         return;
     case MM_PLACE_FULL:
-        if (span->slots > 1) {
-            queue_span(cpu, entry, span, span->slots - 1u);
-        } else {
-            empty_push(cpu, entry, span);
-        }
+        leave_full(cpu, entry, span);
         return;
     case MM_PLACE_QUEUED:
         mm_queue_remove(&entry->head, &entry->tail, span);
@@ -217,6 +247,7 @@ void mm_cache_event(struct mm_span *span)
         return;
     case MM_PLACE_CENTRAL:
         mm_central_remove(span);
+        __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
         empty_push(cpu, entry, span);
         return;
     case MM_PLACE_NONE:
@@ -227,22 +258,41 @@ void mm_cache_event(struct mm_span *span)
     }
 }
 
-/* An empty span of a class out of this CPU's list, leaving `keep` there. */
-static struct mm_span *surplus_pop(unsigned class, unsigned keep)
+static struct mm_lock lock = MM_LOCK_INIT(MM_RANK_CACHE);
+
+arch_flags mm_cache_enter(struct mm_cpu **cpu)
 {
-    arch_flags flags = arch_irq_save();
-    struct mm_cpu *cpu = mm_cpu_self();
+    arch_flags flags = SH_MAX_CPUS > 1 && mm_mode.guarded ? mm_lock(&lock) : arch_irq_save();
+    *cpu = self();
+    return flags;
+}
+
+void mm_cache_leave(arch_flags flags)
+{
+    if (SH_MAX_CPUS > 1 && mm_mode.guarded) {
+        mm_unlock(&lock, flags);
+    } else {
+        arch_irq_restore(flags);
+    }
+}
+
+/* An empty span of a class out of a CPU's list, leaving `keep` there.  NULL is this CPU. */
+static struct mm_span *surplus_pop(struct mm_cpu *whose, unsigned class, unsigned keep)
+{
+    struct mm_cpu *here;
+    arch_flags flags = mm_cache_enter(&here);
+    struct mm_cpu *cpu = whose != NULL ? whose : here;
     struct mm_entry *entry = &cpu->entry[class];
     struct mm_span *span = entry->empty;
     span = span == NULL || (keep != 0 && span->next == NULL) ? NULL : empty_pop(cpu, entry, class);
-    arch_irq_restore(flags);
+    mm_cache_leave(flags);
     return span;
 }
 
-static bool flush_class(unsigned class, unsigned keep)
+static bool flush_class(struct mm_cpu *whose, unsigned class, unsigned keep)
 {
     bool some = false;
-    for (struct mm_span *span; (span = surplus_pop(class, keep)) != NULL; some = true) {
+    for (struct mm_span *span; (span = surplus_pop(whose, class, keep)) != NULL; some = true) {
         mm_heap_release(span);
     }
     return some;
@@ -253,8 +303,8 @@ bool mm_cache_flush_surplus(void)
     bool some = false;
     for (unsigned word = 0; word < MM_BITMAP_WORDS(MM_CLASSES); word++) {
         uintptr_t bits;
-        while ((bits = mm_cpu_self()->surplus[word]) != 0) {
-            some |= flush_class(word * (unsigned)MM_WORD_BITS + arch_ctz(bits), 1);
+        while ((bits = mm_word_get(&self()->surplus[word])) != 0) {
+            some |= flush_class(NULL, word * (unsigned)MM_WORD_BITS + arch_ctz(bits), 1);
         }
     }
     return some;
@@ -273,11 +323,14 @@ static void entry_retire(struct mm_cpu *cpu, struct mm_entry *entry)
 void mm_cache_flush_empty(void)
 {
     for (unsigned class = 0; class < MM_CLASSES; class++) {
-        arch_flags flags = arch_irq_save();
-        struct mm_cpu *cpu = mm_cpu_self();
+        struct mm_cpu *cpu;
+        arch_flags flags = mm_cache_enter(&cpu);
+        if (mm_remote_waiting(cpu)) {
+            mm_remote_drain(cpu);
+        }
         entry_retire(cpu, &cpu->entry[class]);
-        arch_irq_restore(flags);
-        flush_class(class, 0);
+        mm_cache_leave(flags);
+        flush_class(NULL, class, 0);
     }
 }
 
@@ -286,30 +339,61 @@ static void give_to_central(struct mm_cpu *cpu, struct mm_span *span)
     uint32_t live = mm_span_live(span);
     arm(cpu, span, live == span->slots ? MM_PLACE_FULL : MM_PLACE_CENTRAL,
         live == span->slots ? 1 : live);
-    if (live != span->slots) {
-        mm_central_give(span);
+    mm_central_give(span);
+}
+
+/* Current and queued spans of a class. */
+static void give_class(struct mm_cpu *cpu, unsigned class)
+{
+    struct mm_entry *entry = &cpu->entry[class];
+    struct mm_cpu *here;
+    arch_flags flags = mm_cache_enter(&here);
+    entry_retire(cpu, entry);
+    struct mm_span *span = entry->span;
+    if (span != NULL) {
+        entry_clear(entry);
+        give_to_central(cpu, span);
+    }
+    while ((span = entry->head) != NULL) {
+        mm_queue_remove(&entry->head, &entry->tail, span);
+        entry->queued--;
+        give_to_central(cpu, span);
+    }
+    mm_cache_leave(flags);
+}
+
+/* Full spans are on no list. */
+static void give_full(struct mm_cpu *cpu)
+{
+    uintptr_t at = 0;
+    for (struct mm_span *span; at != UINTPTR_MAX && (span = mm_span_next(&at)) != NULL;) {
+        struct mm_cpu *here;
+        arch_flags flags = mm_cache_enter(&here);
+        if (mm_span_state(span) == MM_SPAN_SMALL && span->kind == SH_MANUAL && mm_span_owner(span) == cpu &&
+            span->place == MM_PLACE_FULL) {
+            mm_central_give(span);
+        }
+        mm_cache_leave(flags);
+        at = at == 0 ? UINTPTR_MAX : at;
     }
 }
 
 void mm_cache_flush_all(struct mm_cpu *cpu)
 {
-    for (unsigned class = 0; class < MM_CLASSES; class++) {
-        struct mm_entry *entry = &cpu->entry[class];
-        arch_flags flags = arch_irq_save();
-        entry_retire(cpu, entry);
-        struct mm_span *span = entry->span;
-        if (span != NULL) {
-            entry_clear(entry);
-            give_to_central(cpu, span);
-        }
-        while ((span = entry->head) != NULL) {
-            mm_queue_remove(&entry->head, &entry->tail, span);
-            entry->queued--;
-            give_to_central(cpu, span);
-        }
-        arch_irq_restore(flags);
-        flush_class(class, 0);
+    if (SH_MAX_CPUS > 1 && mm_mode.guarded && cpu != &mm_cpu[0]) {
+        return; /* it has nothing */
     }
+    for (unsigned class = 0; class < MM_CLASSES; class++) {
+        give_class(cpu, class);
+        flush_class(cpu, class, 0);
+    }
+    give_full(cpu);
+    /* Frees that were on their way to it: the last look at its list. */
+    arch_flags flags = arch_irq_save();
+    if (SH_MAX_CPUS > 1) {
+        mm_remote_drain(cpu);
+    }
+    arch_irq_restore(flags);
 }
 
 void mm_cache_disarm(void)
@@ -437,6 +521,7 @@ int mm_cache_verify(void)
         for (unsigned class = 0; class < MM_CLASSES; class++) {
             faults += entry_verify(&mm_cpu[i], class);
         }
+        faults += mm_remote_verify(&mm_cpu[i]);
     }
     return faults;
 }
@@ -449,5 +534,6 @@ void mm_cache_reset(void)
             mm_cpu[i].entry[class].word = &mm_zero_word;
         }
     }
+    mm_lock_reset(&lock);
     mm_zero_word = 0;
 }

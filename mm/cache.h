@@ -27,6 +27,8 @@ struct mm_cpu {
     uintptr_t surplus[MM_BITMAP_WORDS(MM_CLASSES)];
     uint64_t frees;                    /* of small objects, credited at events */
     uint64_t large_frees;
+    struct mm_span *late; /* spans with frees from other CPUs: remote.c; atomic */
+    uintptr_t twice;      /* one of those was freed here too: see mm_remote_twice */
 };
 
 extern unsigned mm_cpus;
@@ -68,6 +70,11 @@ static inline void mm_cpu_leave(struct mm_cpu *cpu, arch_flags flags)
     arch_irq_restore(flags);
 }
 
+/* The bracket of the slow paths, and whose cache they work on.  A guarded heap has one, CPU 0's, under a
+ * lock: there no fast path takes from it. */
+arch_flags mm_cache_enter(struct mm_cpu **cpu);
+void mm_cache_leave(arch_flags flags);
+
 /* In a guarded heap an entry's word is hidden from the fast path, which then always misses; who is to
  * take from it reveals it first.  Interrupts stay masked from one to the other. */
 static inline void mm_cache_reveal(struct mm_entry *entry)
@@ -100,14 +107,17 @@ static inline void *mm_entry_take(struct mm_entry *entry)
 bool mm_cache_refill(struct mm_cpu *cpu, unsigned class);
 /* Gives the entry a span nobody owns. */
 void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span);
-/* The countdown of a span reached 0: it has to move. */
+/* The countdown of a span reached 0: it has to move.  The caller owns it, or nobody does and the caller holds
+ * its central lock. */
 void mm_cache_event(struct mm_span *span);
+/* So many free bits of a span were set, by the same caller. */
+void mm_cache_freed(struct mm_span *span, uint32_t count);
 
 /* Releases this CPU's empty spans but for one a class; true if there were any.  No lock held. */
 bool mm_cache_flush_surplus(void);
 /* Releases all that hold no live slot, current ones too. */
 void mm_cache_flush_empty(void);
-/* All that a CPU has goes to central. */
+/* All that a CPU has goes to central.  The CPU is this one, or makes no call meanwhile. */
 void mm_cache_flush_all(struct mm_cpu *cpu);
 
 /* After a corruption: every fast path leads to the slow one. */

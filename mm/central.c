@@ -1,6 +1,7 @@
 /*
  * Central lists (see central.h): what a CPU gives up when it goes offline or has more than it can use,
- * and what refill looks at before it asks for a new span.  One lock a class; never two at once.
+ * and what refill looks at before it asks for a new span.  One lock a class; never two at once.  A span that
+ * was full when its CPU gave it up has no owner either, and comes to the list at its first free.
  */
 #include "mm/central.h"
 
@@ -16,7 +17,29 @@ static struct central central[MM_CLASSES] = {
     [0 ... MM_CLASSES - 1] = { NULL, NULL, MM_LOCK_INIT(MM_RANK_CENTRAL) }
 };
 
-struct mm_span *mm_central_take(unsigned class)
+arch_flags mm_central_lock(unsigned class)
+{
+    return mm_lock(&central[class].lock);
+}
+
+void mm_central_unlock(unsigned class, arch_flags flags)
+{
+    mm_unlock(&central[class].lock, flags);
+}
+
+void mm_central_add(struct mm_span *span)
+{
+    struct central *list = &central[span->class];
+    mm_queue_push(&list->head, &list->tail, span);
+}
+
+void mm_central_remove(struct mm_span *span)
+{
+    struct central *list = &central[span->class];
+    mm_queue_remove(&list->head, &list->tail, span);
+}
+
+struct mm_span *mm_central_take(unsigned class, struct mm_cpu *cpu)
 {
     struct central *list = &central[class];
     if (__atomic_load_n(&list->head, __ATOMIC_RELAXED) == NULL || mm_dead()) {
@@ -25,7 +48,8 @@ struct mm_span *mm_central_take(unsigned class)
     arch_flags flags = mm_lock(&list->lock);
     struct mm_span *span = list->head;
     if (span != NULL) {
-        mm_queue_remove(&list->head, &list->tail, span);
+        mm_central_remove(span);
+        __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
     }
     mm_unlock(&list->lock, flags);
     return span;
@@ -33,19 +57,13 @@ struct mm_span *mm_central_take(unsigned class)
 
 void mm_central_give(struct mm_span *span)
 {
-    struct central *list = &central[span->class];
-    arch_flags flags = mm_lock(&list->lock);
-    span->owner = NULL;
-    mm_queue_push(&list->head, &list->tail, span);
-    mm_unlock(&list->lock, flags);
-}
-
-void mm_central_remove(struct mm_span *span)
-{
-    struct central *list = &central[span->class];
-    arch_flags flags = mm_lock(&list->lock);
-    mm_queue_remove(&list->head, &list->tail, span);
-    mm_unlock(&list->lock, flags);
+    unsigned class = span->class;
+    arch_flags flags = mm_central_lock(class);
+    __atomic_store_n(&span->owner, NULL, __ATOMIC_SEQ_CST);
+    if (span->place == MM_PLACE_CENTRAL) {
+        mm_central_add(span);
+    }
+    mm_central_unlock(class, flags);
 }
 
 int mm_central_verify(void)

@@ -155,7 +155,7 @@ void mm_explain_place(uintptr_t address, char *text, size_t size)
 
 static const char *slot_words(const struct mm_span *span, uint32_t index)
 {
-    return mm_span_is_free(span, index) || mm_span_is_held(span, index) ? "a free slot" : "a live object";
+    return mm_span_is_live(span, index) ? "a live object" : "a free slot";
 }
 
 void mm_explain_neighbours(uintptr_t address, char *text, size_t size)

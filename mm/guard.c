@@ -207,7 +207,7 @@ static uintptr_t zone_broken(const struct mm_span *span, uint32_t index)
 static bool slot_is_live(const struct mm_span *span, uint32_t index)
 {
     return mm_span_state(span) != MM_SPAN_SMALL ||
-           (!mm_span_is_free(span, index) && !mm_span_is_held(span, index));
+           mm_span_is_live(span, index);
 }
 
 static void check_zone(const char *caller, const struct mm_view *view, uint32_t index)
@@ -345,12 +345,13 @@ void mm_guard_collected(const char *caller, struct mm_span *span, uint32_t index
 /* The slot stops being live: held back, or free at once.  false = it was not live. */
 static bool slot_take_back(struct mm_span *span, uint32_t index)
 {
-    arch_flags flags = arch_irq_save();
+    struct mm_cpu *cpu;
+    arch_flags flags = mm_cache_enter(&cpu);
     bool live = slot_is_live(span, index);
     if (live) {
         mm_span_set_held(span, index, true);
     }
-    arch_irq_restore(flags);
+    mm_cache_leave(flags);
     if (live && !mm_quarantine_put(span, span->base + index * span->size)) {
         mm_slot_release(span, index);
     }

@@ -39,6 +39,7 @@ static void mode_set(const struct sh_config *config)
     mm_mode.tier = (uint8_t)config->tier;
     mm_mode.guarded = config->tier != 0 || quarantine != 0;
     mm_mode.sampling = sample != 0 && !mm_mode.guarded;
+    mm_mode.remote = mm_cpus > 1 && !mm_mode.guarded;
     mm_mode.keeps = !mm_mode.guarded && !config->demand;
     mm_mode.careful = mm_mode.guarded || mm_mode.sampling || mm_hooks.context != NULL;
     mm_span_start();
@@ -73,8 +74,8 @@ int sh_init(const struct sh_config *given)
             return result;
         }
     }
-    mode_set(&config);
     mm_cpus = config.cpus == 0 ? 1 : config.cpus;
+    mode_set(&config);
     mm_budget_set_limit(config.limit);
     __atomic_store_n(&mm_mode.started, true, __ATOMIC_RELEASE);
     return SH_OK;

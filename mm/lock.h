@@ -15,6 +15,7 @@ enum mm_rank {
     MM_RANK_GC_CYCLE,
     MM_RANK_GC_ROOTS,
     MM_RANK_GC_WORK,
+    MM_RANK_CACHE,   /* of a guarded heap: its one cache */
     MM_RANK_CENTRAL, /* one a class; never two */
     MM_RANK_HEAP,
     MM_RANK_ARENA,

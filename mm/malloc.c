@@ -53,14 +53,15 @@
 #include "mm/malloc.h"
 #include "mm/memory.h"
 #include "mm/misuse.h"
+#include "mm/remote.h"
 #include "mm/report.h"
 
 
 /* A slot from what this CPU and central have.  `open`: the heap is not guarded. */
 static inline void *take_cached(unsigned class, bool open)
 {
-    arch_flags flags = arch_irq_save();
-    struct mm_cpu *cpu = mm_cpu_self();
+    struct mm_cpu *cpu;
+    arch_flags flags = mm_cache_enter(&cpu);
     struct mm_entry *entry = &cpu->entry[class];
     void *p = NULL;
     if (!open) {
@@ -72,7 +73,11 @@ static inline void *take_cached(unsigned class, bool open)
     if (!open) {
         mm_cache_conceal(entry);
     }
-    arch_irq_restore(flags);
+    uintptr_t twice = mm_remote_twice(cpu);
+    mm_cache_leave(flags);
+    if (MM_UNLIKELY(twice != 0)) {
+        mm_misuse_pointer("sh_free", twice);
+    }
     return p;
 }
 
@@ -85,9 +90,10 @@ static MM_NOINLINE void *take_new(unsigned class)
         if (span == NULL) {
             break;
         }
-        arch_flags flags = arch_irq_save();
-        mm_cache_install(mm_cpu_self(), span);
-        arch_irq_restore(flags);
+        struct mm_cpu *cpu;
+        arch_flags flags = mm_cache_enter(&cpu);
+        mm_cache_install(cpu, span);
+        mm_cache_leave(flags);
         p = take_cached(class, false);
     }
     return p;
@@ -191,53 +197,36 @@ void *sh_malloc(size_t size)
     return mm_malloc_slow(size, MM_CALLER());
 }
 
-static bool small_take_back(const struct mm_span *span, uint32_t index)
-{
-    return index < span->slots && !mm_span_is_free(span, index);
-}
-
-/* Sets a slot's bit; interrupts are masked. */
-static void slot_free(struct mm_span *span, uint32_t index)
-{
-    span->free[index / MM_WORD_BITS] |= (uintptr_t)1 << (index % MM_WORD_BITS);
-    if (--span->countdown == 0) {
-        mm_cache_event(span);
-    }
-}
-
 void mm_slot_release(struct mm_span *span, uint32_t index)
 {
-    arch_flags flags = arch_irq_save();
+    struct mm_cpu *cpu;
+    arch_flags flags = mm_cache_enter(&cpu);
     mm_span_set_held(span, index, false);
-    slot_free(span, index);
-    arch_irq_restore(flags);
+    mm_remote_free(span, index);
+    mm_cache_leave(flags);
 }
 
-/* A small free by hand: spans whose bound is 0, spans that no CPU owns. */
+/* A small free by hand: spans whose bound is 0, spans that this CPU does not own. */
 static bool free_small(struct mm_span *span, uintptr_t address)
 {
     uint32_t index = mm_span_index(span, address);
-    if (address != span->base + index * span->size || !small_take_back(span, index)) {
+    if (address != span->base + index * span->size || index >= span->slots || !mm_span_is_live(span, index)) {
         return false;
     }
     if (mm_mode.zero) {
         mm_memory_zero(address, span->size);
     }
-    arch_flags flags = arch_irq_save();
-    bool live = small_take_back(span, index);
-    if (live) {
-        slot_free(span, index);
-    }
-    arch_irq_restore(flags);
-    return live;
+    return mm_remote_free(span, index);
 }
 
 static inline bool run_claim(struct mm_span *span, enum mm_span_state wanted)
 {
     arch_flags flags = arch_irq_save();
-    bool live = mm_span_state(span) == wanted;
+    bool live = SH_MAX_CPUS > 1 ? mm_span_claim(span, wanted) : mm_span_state(span) == wanted;
     if (live) {
-        mm_span_set_state(span, MM_SPAN_DEAD);
+        if (SH_MAX_CPUS == 1) {
+            mm_span_set_state(span, MM_SPAN_DEAD);
+        }
         mm_cpu_self()->large_frees++;
     }
     arch_irq_restore(flags);

@@ -14,8 +14,14 @@ struct mm_mode {
     bool sampling; /* some objects come from the guard pool (fence.h) */
     bool careful;  /* misses of the fast path have more to do: guarded, sampling, or a context hook */
     bool keeps;    /* runs of freed large objects are kept: neither guarded nor on demand */
+    bool remote;   /* frees may come from other CPUs: more than one, and not guarded (remote.h) */
     uint8_t tier;
 };
 extern struct mm_mode mm_mode;
+
+static inline bool mm_remote(void)
+{
+    return SH_MAX_CPUS > 1 && mm_mode.remote;
+}
 
 #endif

@@ -12,6 +12,7 @@
 #include "mm/heap.h"
 #include "mm/linear.h"
 #include "mm/memory.h"
+#include "mm/remote.h"
 #include "mm/report.h"
 
 struct mm_span mm_span_dummy;
@@ -19,10 +20,16 @@ struct mm_span mm_span_dummy;
 static struct mm_fixed few = { .size = MM_SPAN_SIZE(MM_SPAN_WORDS_FEW) };
 static struct mm_fixed many = { .size = MM_SPAN_SIZE(MM_SPAN_WORDS_MANY) };
 
+/* Does every bitmap have a second one behind it? */
+static bool is_double(void)
+{
+    return mm_mode.guarded || mm_remote();
+}
+
 void mm_span_start(void)
 {
-    few.size = MM_SPAN_SIZE(MM_SPAN_WORDS_FEW << mm_mode.guarded);
-    many.size = MM_SPAN_SIZE(MM_SPAN_WORDS_MANY << mm_mode.guarded);
+    few.size = MM_SPAN_SIZE(MM_SPAN_WORDS_FEW << is_double());
+    many.size = MM_SPAN_SIZE(MM_SPAN_WORDS_MANY << is_double());
 }
 
 /* A descriptor keeps its `slots` while it is dead, so it goes back to the list that it came from. */
@@ -65,6 +72,18 @@ void mm_span_set_state(struct mm_span *span, enum mm_span_state state)
     __atomic_store_n(&span->state, word, __ATOMIC_SEQ_CST);
 }
 
+bool mm_span_claim(struct mm_span *span, enum mm_span_state wanted)
+{
+    uint32_t word = __atomic_load_n(&span->state, __ATOMIC_ACQUIRE), dead;
+    do {
+        if ((word & ((1u << MM_SPAN_STATE_BITS) - 1)) != (uint32_t)wanted) {
+            return false;
+        }
+        dead = ((word >> MM_SPAN_STATE_BITS) + 1) << MM_SPAN_STATE_BITS | MM_SPAN_DEAD;
+    } while (!__atomic_compare_exchange_n(&span->state, &word, dead, true, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE));
+    return true;
+}
+
 void mm_span_enter(struct mm_span *span, uintptr_t base, size_t page_count)
 {
     for (size_t i = 0; i < page_count;) {
@@ -88,7 +107,7 @@ static void bits_fill(struct mm_span *span)
     if (rest != 0) {
         span->free[words - 1] = ((uintptr_t)1 << rest) - 1;
     }
-    if (mm_mode.guarded) {
+    if (is_double()) {
         memset(span->free + words, 0, words * sizeof span->free[0]);
     }
 }
@@ -97,6 +116,11 @@ static void bits_fill(struct mm_span *span)
 static uint32_t bound_for(const struct mm_class *info, enum sh_kind kind)
 {
     return kind != SH_MANUAL || mm_mode.zero || mm_mode.guarded ? 0 : mm_class_bound(info);
+}
+
+uint32_t mm_span_bound(const struct mm_span *span)
+{
+    return bound_for(&mm_class[span->class], (enum sh_kind)span->kind);
 }
 
 void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, enum sh_kind kind)
@@ -135,7 +159,7 @@ void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
     span->base = base;
     span->owner = NULL;
     span->free[0] = 0;
-    if (mm_mode.guarded) {
+    if (is_double()) {
         span->free[1] = 0;
     }
     mm_span_enter(span, base, page_count);
@@ -182,6 +206,10 @@ void mm_span_set_held(struct mm_span *span, uint32_t index, bool held)
 
 void mm_span_mark_loose(struct mm_span *span)
 {
+    if (SH_MAX_CPUS > 1) {
+        __atomic_fetch_or(&span->flags, MM_SPAN_LOOSE, __ATOMIC_RELAXED);
+        return;
+    }
     arch_flags flags = arch_irq_save();
     span->flags |= MM_SPAN_LOOSE;
     arch_irq_restore(flags);
@@ -196,8 +224,7 @@ static void view_fill(struct mm_view *view, uintptr_t address)
     view->size = span->size;
     view->in_slot = offset < mm_span_bytes(span) && view->index < span->slots;
     view->base = span->base + span->inset + view->index * span->size;
-    view->live = view->in_slot && !mm_span_is_free(span, view->index) &&
-                 !mm_span_is_held(span, view->index);
+    view->live = view->in_slot && mm_span_is_live(span, view->index);
 }
 
 bool mm_span_view(uintptr_t address, struct mm_view *view)
@@ -270,14 +297,16 @@ static int small_verify(const struct mm_span *span)
     if (span->kind > SH_UNCOLLECTABLE) {
         return mm_fault_found("span kind", span->base);
     }
-    if (span->bound != bound_for(info, (enum sh_kind)span->kind)) {
+    bool waits = mm_remote() && span->bound == 0;
+    if (span->bound != bound_for(info, (enum sh_kind)span->kind) && !waits) {
         return mm_fault_found("span bound", span->base);
     }
     uint32_t rest = span->slots % MM_WORD_BITS;
     if (rest != 0 && span->free[mm_span_words(span) - 1] >> rest != 0) {
         return mm_fault_found("free bits past the last slot", span->base);
     }
-    int faults = span->kind == SH_MANUAL ? mm_cache_verify_span(span) : collected_verify(span);
+    int faults = span->kind != SH_MANUAL ? collected_verify(span)
+                                         : mm_cache_verify_span(span) + mm_remote_verify_span(span);
     return faults != 0 || !mm_mode.guarded ? faults : mm_guard_verify_span(span);
 }
 

@@ -71,13 +71,17 @@ struct mm_span {
     struct mm_note *notes; /* one a slot; NULL below tier 2 */
     struct gc_span *gc;    /* the collector's part: collector.h; NULL = manual */
     uint32_t armed;      /* what the countdown was last set to */
+    uint32_t late_listed;       /* on a CPU's list of late frees, or about to be; atomic */
+    uint32_t late_taken;        /* how often late frees were taken in; atomic */
+    struct mm_span *late_next;  /* there.  These belong to the descriptor: remote.c, 4 */
     /* What sh_free touches. */
     uint32_t countdown;
-    uint32_t magic, bound; /* of the class; bound 0 sends every free to the slow path */
+    uint32_t magic, bound; /* of the class; bound 0 sends every free to the slow path.  Atomic */
     uintptr_t base;
-    struct mm_cpu *owner;  /* the CPU that allocates from it; NULL = central's, or large */
-    uintptr_t free[];      /* bit set = slot free; bits past the last slot are 0.  In a guarded heap as
-                              many words more: slots that are freed, but held back from reuse */
+    struct mm_cpu *owner;  /* the CPU that allocates from it; NULL = central's, or large; atomic */
+    uintptr_t free[];      /* bit set = slot free; bits past the last slot are 0.  As many words more in a
+                              guarded heap: slots that are freed, but held back from reuse; and where frees
+                              may come from other CPUs: slots that were freed there, which are not free yet */
 };
 
 /* Words of `free` in the two sizes of descriptor. */
@@ -104,7 +108,12 @@ static inline struct mm_span *mm_span_of(uintptr_t address)
 
 static inline bool mm_span_is_free(const struct mm_span *span, uint32_t index)
 {
-    return mm_bit_test(span->free, index);
+    return mm_word_get(&span->free[index / MM_WORD_BITS]) >> (index % MM_WORD_BITS) & 1;
+}
+
+static inline struct mm_cpu *mm_span_owner(const struct mm_span *span)
+{
+    return __atomic_load_n(&span->owner, __ATOMIC_ACQUIRE);
 }
 
 static inline size_t mm_span_bytes(const struct mm_span *span)
@@ -121,6 +130,23 @@ static inline uint32_t mm_span_words(const struct mm_span *span)
 static inline bool mm_span_is_held(const struct mm_span *span, uint32_t index)
 {
     return mm_mode.guarded && mm_bit_test(span->free + mm_span_words(span), index);
+}
+
+/* A word of the bitmap of slots that were freed on other CPUs. */
+static inline uintptr_t mm_span_late(const struct mm_span *span, uint32_t word)
+{
+    return mm_word_get(&span->free[mm_span_words(span) + word]);
+}
+
+/* Freed on another CPU: not live any more, and not free yet. */
+static inline bool mm_span_is_late(const struct mm_span *span, uint32_t index)
+{
+    return mm_remote() && (mm_span_late(span, index / MM_WORD_BITS) >> (index % MM_WORD_BITS) & 1) != 0;
+}
+
+static inline bool mm_span_is_live(const struct mm_span *span, uint32_t index)
+{
+    return !mm_span_is_free(span, index) && !mm_span_is_held(span, index) && !mm_span_is_late(span, index);
 }
 
 /* Which slot of a small span an address lies in; may be past the last one. */
@@ -146,11 +172,16 @@ void mm_span_set_state(struct mm_span *span, enum mm_span_state state);
 /* The page map of [base, base + count pages) := span. */
 void mm_span_enter(struct mm_span *span, uintptr_t base, size_t page_count);
 
+/* In use → dead, once: by whoever finds it in this state first; false = it was not. */
+bool mm_span_claim(struct mm_span *span, enum mm_span_state wanted);
+/* What the bound of a small span is when the fast path of sh_free may serve it. */
+uint32_t mm_span_bound(const struct mm_span *span);
+
 /* Is this a descriptor of a span in this state, with the page map naming it?  Any bit pattern; for
  * sh_verify. */
 bool mm_span_is(const struct mm_span *span, enum mm_span_state state);
 
-/* Slots that are not free, counted: live ones and those that are held back. */
+/* Slots that are not free, counted: live ones, those that are held back, and late ones. */
 uint32_t mm_span_live(const struct mm_span *span);
 /* Of those the ones that are held back. */
 uint32_t mm_span_held(const struct mm_span *span);

@@ -13,6 +13,7 @@
 #include "mm/lock.h"
 #include "mm/pages.h"
 #include "mm/port.h"
+#include "mm/remote.h"
 #include "mm/report.h"
 #include "mm/scavenge.h"
 
@@ -22,7 +23,7 @@ static size_t noted_bytes(const struct mm_span *span)
     size_t sum = 0;
     for (uint32_t i = 0; i < span->slots; i++) {
         bool small = mm_span_state(span) == MM_SPAN_SMALL;
-        bool live = !small || (!mm_span_is_free(span, i) && !mm_span_is_held(span, i));
+        bool live = !small || mm_span_is_live(span, i);
         sum += live ? span->notes[i].size : 0;
     }
     return sum;
@@ -35,7 +36,7 @@ static void count_span(const struct mm_span *span, struct sh_stats *out)
     if (state == MM_SPAN_DEAD) {
         return;
     }
-    size_t held = state == MM_SPAN_SMALL ? mm_span_held(span) : 0;
+    size_t held = state == MM_SPAN_SMALL ? mm_span_held(span) + mm_remote_late(span) : 0;
     size_t live = state == MM_SPAN_SMALL ? mm_span_live(span) - held : 1;
     out->spans++;
     out->live_objects += live;
