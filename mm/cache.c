@@ -260,20 +260,14 @@ void mm_cache_event(struct mm_span *span)
 
 static struct mm_lock lock = MM_LOCK_INIT(MM_RANK_CACHE);
 
-arch_flags mm_cache_enter(struct mm_cpu **cpu)
+arch_flags mm_cache_enter_guarded(void)
 {
-    arch_flags flags = SH_MAX_CPUS > 1 && mm_mode.guarded ? mm_lock(&lock) : arch_irq_save();
-    *cpu = self();
-    return flags;
+    return mm_lock(&lock);
 }
 
-void mm_cache_leave(arch_flags flags)
+void mm_cache_leave_guarded(arch_flags flags)
 {
-    if (SH_MAX_CPUS > 1 && mm_mode.guarded) {
-        mm_unlock(&lock, flags);
-    } else {
-        arch_irq_restore(flags);
-    }
+    mm_unlock(&lock, flags);
 }
 
 /* An empty span of a class out of a CPU's list, leaving `keep` there.  NULL is this CPU. */

@@ -72,8 +72,28 @@ static inline void mm_cpu_leave(struct mm_cpu *cpu, arch_flags flags)
 
 /* The bracket of the slow paths, and whose cache they work on.  A guarded heap has one, CPU 0's, under a
  * lock: there no fast path takes from it. */
-arch_flags mm_cache_enter(struct mm_cpu **cpu);
-void mm_cache_leave(arch_flags flags);
+arch_flags mm_cache_enter_guarded(void);
+void mm_cache_leave_guarded(arch_flags flags);
+
+static inline arch_flags mm_cache_enter(struct mm_cpu **cpu)
+{
+    if (SH_MAX_CPUS > 1 && mm_mode.guarded) {
+        *cpu = &mm_cpu[0];
+        return mm_cache_enter_guarded();
+    }
+    arch_flags flags = arch_irq_save();
+    *cpu = mm_cpu_self();
+    return flags;
+}
+
+static inline void mm_cache_leave(arch_flags flags)
+{
+    if (SH_MAX_CPUS > 1 && mm_mode.guarded) {
+        mm_cache_leave_guarded(flags);
+        return;
+    }
+    arch_irq_restore(flags);
+}
 
 /* In a guarded heap an entry's word is hidden from the fast path, which then always misses; who is to
  * take from it reveals it first.  Interrupts stay masked from one to the other. */
