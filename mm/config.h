@@ -57,6 +57,11 @@
 #define MM_META_FIRST (sizeof(uintptr_t) == 4 ? (size_t)32 << 10 : (size_t)128 << 10)
 #endif
 
+/* The largest sh_config.interrupt_reserve. */
+#ifndef MM_INTERRUPT_RESERVE_MAX
+#define MM_INTERRUPT_RESERVE_MAX ((size_t)1 << 20)
+#endif
+
 /* Queued spans that a CPU keeps for a class before the rest goes to central, when there are other CPUs
  * that could want them. */
 #ifndef MM_QUEUE_LIMIT

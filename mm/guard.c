@@ -157,21 +157,28 @@ static uintptr_t slot_end(const struct mm_span *span, uint32_t index)
                                                 : span->base + (index + 1) * span->size;
 }
 
+/* Under the cache's lock: whoever holds it may rely on a size and the zone behind it. */
+static void set_noted(const struct mm_span *span, uint32_t index, size_t size)
+{
+    struct mm_cpu *cpu;
+    arch_flags flags = mm_cache_enter(&cpu);
+    __atomic_store_n(&span->notes[index].size, size, __ATOMIC_RELAXED);
+    mm_cache_leave(flags);
+}
+
 /* The zone before the size: a handler that frees the neighbour holds one against the other. */
 static void note_size(const struct mm_span *span, uint32_t index, uintptr_t base, size_t size)
 {
     size += size == 0;
     mm_memory_fill(base + size, slot_end(span, index) - (base + size), MM_FILL_ZONE);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    span->notes[index].size = size;
+    set_noted(span, index, size);
 }
 
 /* A slot that is about to be filled has no zone from here on.  A run keeps its size for reports. */
 static void note_no_zone(const struct mm_span *span, uint32_t index)
 {
     if (span->notes != NULL && mm_span_state(span) == MM_SPAN_SMALL) {
-        span->notes[index].size = 0;
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        set_noted(span, index, 0);
     }
 }
 
@@ -191,40 +198,56 @@ void mm_guard_resized(const struct mm_view *view, size_t size)
     }
 }
 
+static size_t noted(const struct mm_span *span, uint32_t index)
+{
+    return __atomic_load_n(&span->notes[index].size, __ATOMIC_RELAXED);
+}
+
 /* The first byte of an object's red zone that was written to; 0 = none was.  A slot on its way from free
  * to live or back has none: the code that was interrupted is at work in it. */
-static uintptr_t zone_broken(const struct mm_span *span, uint32_t index)
+static uintptr_t zone_broken(const struct mm_span *span, uint32_t index, size_t size)
 {
-    if (span->notes[index].size == 0) {
+    if (size == 0) {
         return 0;
     }
     uintptr_t base = span->base + span->inset + index * span->size;
-    uintptr_t start = base + span->notes[index].size, end = slot_end(span, index);
+    uintptr_t start = base + size, end = slot_end(span, index);
     uintptr_t at = mm_memory_differs(start, end - start, MM_FILL_ZONE);
     return at == end ? 0 : at;
 }
 
 static bool slot_is_live(const struct mm_span *span, uint32_t index)
 {
-    return mm_span_state(span) != MM_SPAN_SMALL ||
-           mm_span_is_live(span, index);
+    return mm_span_state(span) != MM_SPAN_SMALL || mm_span_is_live(span, index);
+}
+
+/* A broken zone is looked at again under the lock: the neighbour may be another CPU's, and on its way.  What
+ * is found there is mended, or the neighbour's free would tell it again.  false = all is well. */
+static bool confirm(const struct mm_span *span, uint32_t index, size_t size, uintptr_t at, uintptr_t *found)
+{
+    struct mm_cpu *cpu;
+    arch_flags flags = mm_cache_enter(&cpu);
+    *found = *(const volatile uint8_t *)at;
+    bool broken = noted(span, index) == size && *found != MM_FILL_ZONE;
+    if (broken) {
+        mm_memory_fill(at, slot_end(span, index) - at, MM_FILL_ZONE);
+    }
+    mm_cache_leave(flags);
+    return broken;
 }
 
 static void check_zone(const char *caller, const struct mm_view *view, uint32_t index)
 {
     const struct mm_span *span = view->span;
-    uintptr_t at = zone_broken(span, index);
-    if (at == 0) {
+    size_t size = noted(span, index);
+    uintptr_t at = zone_broken(span, index, size), found;
+    if (at == 0 || !confirm(span, index, size, at, &found)) {
         return;
     }
-    const struct mm_note *note = &span->notes[index];
     uintptr_t base = span->base + span->inset + index * span->size;
-    uintptr_t found = *(const uint8_t *)at;
-    /* Mended before it is told, or the neighbour's free would tell it again. */
-    note_size(span, index, base, note->size);
     mm_misuse("%s(%x): written past the end of %s%z-byte object at %x: byte %z is %x; allocated at %x",
-              caller, view->base, index == view->index ? "this " : "the ", note->size, base, at - base,
-              found, note->allocated);
+              caller, view->base, index == view->index ? "this " : "the ", size, base, at - base,
+              found, span->notes[index].allocated);
 }
 
 void mm_guard_check_zone(const char *caller, const struct mm_view *view)
@@ -442,7 +465,7 @@ int mm_guard_verify_span(const struct mm_span *span)
                 faults += mm_fault_found("write after free", dirt.at);
             }
         } else if (span->notes != NULL &&
-                   (span->notes[i].size - 1 >= slot_end(span, i) - base || (at = zone_broken(span, i)) != 0)) {
+                   (span->notes[i].size - 1 >= slot_end(span, i) - base || (at = zone_broken(span, i, span->notes[i].size)) != 0)) {
             faults += mm_fault_found("red zone of", base);
         }
     }

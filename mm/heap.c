@@ -30,6 +30,7 @@
 #include "mm/port.h"
 #include "mm/quarantine.h"
 #include "mm/report.h"
+#include "mm/reserve.h"
 
 #define KEPT_OCTAVES 10 /* runs of 1 … 1023 pages */
 #define KEPT_STEPS (KEPT_OCTAVES * 4)
@@ -340,20 +341,44 @@ struct mm_span *mm_heap_descriptor(uint32_t slots)
     return span == NULL && relieve(SH_GRANULE_SIZE, &asked) ? mm_span_obtain(slots, true) : span;
 }
 
+/* Pages and a descriptor for them; 0 = exhausted.  Handlers have a reserve. */
+static uintptr_t obtain(size_t count, size_t align, uint32_t slots, bool later, bool *fresh,
+                        struct mm_span **span)
+{
+    uintptr_t base = 0;
+    *fresh = false;
+    *span = mm_heap_descriptor(slots);
+    if (*span != NULL) {
+        base = mm_heap_alloc(count, align, later ? MM_COMMIT_LATER : MM_COMMIT_NOW, fresh, span);
+    }
+    if (base != 0) {
+        if (mm_mode.reserves && mm_may_grow()) {
+            mm_reserve_fill();
+        }
+        return base;
+    }
+    mm_span_recycle(*span);
+    if (!mm_mode.reserves || align != 1 || mm_may_grow() || (base = mm_reserve_take(count, span)) == 0) {
+        return 0;
+    }
+    (*span)->slots = (uint16_t)slots;
+    if (mm_mode.tier >= 2 && !mm_guard_equip(*span, false)) {
+        mm_span_recycle(*span);
+        return_run(base, count);
+        return 0;
+    }
+    return base;
+}
+
 struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind)
 {
     const struct mm_class *info = &mm_class[class];
-    struct mm_span *span = mm_heap_descriptor(info->slots);
-    if (span == NULL) {
-        return NULL;
-    }
+    struct mm_span *span;
+    bool fresh;
     /* What other classes emptied comes first: or every class would keep its own peak. */
     mm_cache_flush_surplus();
-    bool fresh;
-    uintptr_t base =
-        mm_heap_alloc(info->pages, 1, mm_mode.demand ? MM_COMMIT_LATER : MM_COMMIT_NOW, &fresh, &span);
+    uintptr_t base = obtain(info->pages, 1, info->slots, mm_mode.demand, &fresh, &span);
     if (base == 0) {
-        mm_span_recycle(span);
         return NULL;
     }
     if (mm_mode.tier != 0) {
@@ -417,15 +442,10 @@ struct mm_span *mm_heap_span_large(size_t page_count, size_t align, enum mm_span
     if (span != NULL) {
         return span;
     }
-    span = mm_heap_descriptor(1);
-    if (span == NULL) {
-        return NULL;
-    }
-    bool fresh, later = mm_mode.demand && state == MM_SPAN_LARGE;
+    bool fresh;
     uintptr_t base =
-        mm_heap_alloc(page_count, align, later ? MM_COMMIT_LATER : MM_COMMIT_NOW, &fresh, &span);
+        obtain(page_count, align, 1, mm_mode.demand && state == MM_SPAN_LARGE, &fresh, &span);
     if (base == 0) {
-        mm_span_recycle(span);
         return NULL;
     }
     mm_span_open_large(span, base, page_count, state);
@@ -579,7 +599,7 @@ static int kept_verify(void)
             pages += span->page_count;
         }
     }
-    pages += mm_quarantine_pages() + mm_fence_dead_pages();
+    pages += mm_quarantine_pages() + mm_fence_dead_pages() + mm_reserve_pages();
     return faults + mm_verify_equal("pages in kept runs", pages, mm_heap_counts.kept);
 }
 

@@ -17,11 +17,13 @@
 #include "mm/port.h"
 #include "mm/quarantine.h"
 #include "mm/report.h"
+#include "mm/reserve.h"
 
 /* What this build cannot honour. */
 static int config_check(const struct sh_config *config)
 {
-    if (config->cpus > SH_MAX_CPUS || config->tier > 4 || config->interrupt_reserve != 0) {
+    if (config->cpus > SH_MAX_CPUS || config->tier > 4 ||
+        config->interrupt_reserve > MM_INTERRUPT_RESERVE_MAX) {
         return SH_E_CONFIG;
     }
     return SH_OK;
@@ -43,6 +45,7 @@ static void mode_set(const struct sh_config *config)
     mm_mode.keeps = !mm_mode.guarded && !config->demand;
     mm_mode.careful = mm_mode.guarded || mm_mode.sampling || mm_hooks.context != NULL;
     mm_span_start();
+    mm_reserve_start(config->interrupt_reserve);
     mm_fence_start(sample);
     mm_quarantine_start(quarantine);
 }
@@ -112,6 +115,7 @@ int sh_shutdown(void)
     mm_guard_reset();
     mm_fence_reset();
     mm_quarantine_reset();
+    mm_reserve_reset();
     mm_linear_reset();
     mm_budget_reset();
     mm_context_reset();
@@ -146,7 +150,7 @@ int sh_verify(void)
     int (*const checks[])(void) = { mm_arena_verify, mm_linear_verify,  mm_pages_verify,
                                     mm_heap_verify,  spans_verify,      mm_cache_verify,
                                     mm_central_verify, mm_cache_verify_listed, mm_grow_verify,
-                                    mm_fence_verify, mm_port_verify };
+                                    mm_fence_verify, mm_reserve_verify, mm_port_verify };
     mm_cache_verify_start();
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         int faults = checks[i]();
@@ -166,6 +170,7 @@ int sh_cpu_offline(unsigned cpu)
         return SH_E_RANGE;
     }
     mm_cache_flush_all(&mm_cpu[cpu]);
+    mm_reserve_release(cpu);
     return SH_OK;
 }
 

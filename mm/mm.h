@@ -6,8 +6,9 @@
  *   sh_malloc, sh_free          use it
  *
  * Contexts.  A thread may call everything.  An interrupt handler may call sh_malloc, sh_calloc,
- * sh_free, sh_free_sized, sh_usable_size and the queries; its allocations are served from caches, lists
- * and the lowest free run of pages if that is committed, and give NULL where a frame would be needed.  An NMI handler may
+ * sh_free, sh_free_sized, sh_usable_size and the queries; its allocations are served from caches, lists,
+ * the lowest free run of pages if that is committed, and the CPU's reserve (sh_config.interrupt_reserve), and
+ * give NULL where a frame would be needed.  An NMI handler may
  * call the queries only.  Tell the heap which is which with the `context` hook.
  *
  * Queries are sh_contains, sh_object_of, sh_physical and sh_usable_size: no lock, any CPU, any context,
@@ -53,7 +54,9 @@ struct sh_config {
     bool zero;                /* no caller ever sees a byte of an earlier owner */
     bool demand;              /* sh_malloc commits nothing: sh_handle_fault does, at the first touch */
     size_t limit;             /* as sh_set_limit; 0 = none */
-    size_t interrupt_reserve; /* bytes a CPU kept for handlers */
+    size_t interrupt_reserve; /* bytes a CPU, up to 1 MiB, in committed pages that only handlers are given, when
+                                 they would get NULL else; threads fill them up when they allocate spans.  In
+                                 tiers 2 and 3 as far as records for notes are at hand */
     size_t guard_sample;      /* one object in so many between guard pages, in any tier; 0 = the tier's */
     size_t quarantine;        /* bytes of freed objects held back from reuse, in any tier; 0 = the tier's */
     const struct sh_hooks *hooks; /* copied; NULL = none */

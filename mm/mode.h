@@ -15,6 +15,7 @@ struct mm_mode {
     bool careful;  /* misses of the fast path have more to do: guarded, sampling, or a context hook */
     bool keeps;    /* runs of freed large objects are kept: neither guarded nor on demand */
     bool remote;   /* frees may come from other CPUs: more than one, and not guarded (remote.h) */
+    bool reserves; /* pages are kept for handlers (reserve.h) */
     uint8_t tier;
 };
 extern struct mm_mode mm_mode;

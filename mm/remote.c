@@ -12,7 +12,7 @@
  *                                                            late bits → free bits, count down
  *
  * 1. Twice.  A late bit that is set already is a double free, and so is a free bit, before the late bit is set
- *    or after, unless the owner has taken late bits in meanwhile.  A bound of 0 sends the owner's own frees of
+ *    or after, unless the owner has taken late bits in meanwhile: `late_taken` is odd while it does.  A bound of 0 sends the owner's own frees of
  *    the span to the slow path, which takes the late bits in first: so it sees them.  Two frees that pass each
  *    other within a few instructions leave both bits set: the owner tells when it takes them in, if it has not
  *    handed the slot out again before.
@@ -53,7 +53,8 @@ uint32_t mm_remote_late(const struct mm_span *span)
 static uint32_t take_bits(struct mm_cpu *cpu, struct mm_span *span)
 {
     uint32_t count = 0;
-    __atomic_store_n(&span->late_taken, span->late_taken + 1, __ATOMIC_RELAXED);
+    uint32_t taken = span->late_taken;
+    __atomic_store_n(&span->late_taken, taken + 1, __ATOMIC_RELAXED);
     __atomic_store_n(&span->bound, mm_span_bound(span), __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* a free that is not seen below sees the bound */
     for (uint32_t i = 0; i < mm_span_words(span); i++) {
@@ -69,6 +70,7 @@ static uint32_t take_bits(struct mm_cpu *cpu, struct mm_span *span)
         mm_word_set(&span->free[i], span->free[i] | bits);
         count += arch_popcount(bits);
     }
+    __atomic_store_n(&span->late_taken, taken + 2, __ATOMIC_RELEASE);
     return count;
 }
 
@@ -212,15 +214,18 @@ static enum result free_there(struct mm_span *span, uint32_t index)
     if (mm_span_is_free(span, index) || (__atomic_fetch_or(late, bit, __ATOMIC_SEQ_CST) & bit) != 0) {
         return NOT_LIVE;
     }
-    bool meanwhile = (__atomic_load_n(&span->free[index / MM_WORD_BITS], __ATOMIC_ACQUIRE) & bit) != 0 &&
-                     __atomic_load_n(&span->late_taken, __ATOMIC_RELAXED) == taken;
+    if (MM_UNLIKELY((__atomic_load_n(&span->free[index / MM_WORD_BITS], __ATOMIC_ACQUIRE) & bit) != 0) &&
+        (taken & 1) == 0 && __atomic_load_n(&span->late_taken, __ATOMIC_RELAXED) == taken &&
+        (__atomic_fetch_and(late, ~bit, __ATOMIC_SEQ_CST) & bit) != 0) {
+        return NOT_LIVE; /* freed by its owner at the same moment */
+    }
     if (__atomic_load_n(&span->bound, __ATOMIC_RELAXED) != 0) {
         __atomic_store_n(&span->bound, 0, __ATOMIC_RELAXED);
     }
     if (__atomic_load_n(&span->late_listed, __ATOMIC_SEQ_CST) == 0) {
         settle(span);
     }
-    return meanwhile ? NOT_LIVE : FREED;
+    return FREED;
 }
 
 bool mm_remote_free(struct mm_span *span, uint32_t index)
@@ -240,10 +245,8 @@ bool mm_remote_free(struct mm_span *span, uint32_t index)
 int mm_remote_verify_span(const struct mm_span *span)
 {
     for (uint32_t i = 0; mm_remote() && i < mm_span_words(span); i++) {
-        uintptr_t late = mm_span_late(span, i);
         uint32_t rest = span->slots % MM_WORD_BITS;
-        bool last = rest != 0 && i + 1 == mm_span_words(span);
-        if ((late & span->free[i]) != 0 || (last && late >> rest != 0)) {
+        if (rest != 0 && i + 1 == mm_span_words(span) && mm_span_late(span, i) >> rest != 0) {
             return mm_fault_found("late frees of a span", span->base);
         }
     }

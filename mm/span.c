@@ -54,6 +54,18 @@ struct mm_span *mm_span_obtain(uint32_t slots, bool may_grow)
     return span;
 }
 
+struct mm_span *mm_span_obtain_spare(void)
+{
+    struct mm_span *span = mm_fixed_obtain(&many, true);
+    if (span != NULL) {
+        span->slots = MM_SLOTS_MAX;
+        span->next = span->prev = NULL;
+        span->notes = NULL;
+        span->gc = NULL;
+    }
+    return span;
+}
+
 void mm_span_recycle(struct mm_span *span)
 {
     if (span == NULL) {

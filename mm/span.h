@@ -72,7 +72,7 @@ struct mm_span {
     struct gc_span *gc;    /* the collector's part: collector.h; NULL = manual */
     uint32_t armed;      /* what the countdown was last set to */
     uint32_t late_listed;       /* on a CPU's list of late frees, or about to be; atomic */
-    uint32_t late_taken;        /* how often late frees were taken in; atomic */
+    uint32_t late_taken;        /* grows by 2 when late frees are taken in; odd meanwhile; atomic */
     struct mm_span *late_next;  /* there.  These belong to the descriptor: remote.c, 4 */
     /* What sh_free touches. */
     uint32_t countdown;
@@ -158,6 +158,8 @@ static inline uint32_t mm_span_index(const struct mm_span *span, uintptr_t addre
 /* A descriptor with room for `slots` bits, dead; NULL when metadata runs out.  `may_grow`: no lock is
  * held and the port may be called. */
 struct mm_span *mm_span_obtain(uint32_t slots, bool may_grow);
+/* One with room for any span's bits, and without notes.  SH_THREAD, no lock. */
+struct mm_span *mm_span_obtain_spare(void);
 /* Takes back a dead descriptor; NULL is none. */
 void mm_span_recycle(struct mm_span *span);
 
