@@ -63,7 +63,7 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 # --- configurations -------------------------------------------------------------------------------
 
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
-CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan \
+CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan x86-mask arm-mask arm-64k-mask \
     host host-up host-asan host-cov host32 host32-up host32-p12 host32-p14 host32-small
 $(foreach c,$(CONFIGS),$(eval SHIFT_$(c) := $(PAGE_SHIFT)))
 SHIFT_host32-p12 := 12
@@ -76,6 +76,9 @@ MACHINE_arm-64k := arm
 MACHINE_arm-64k-up := arm
 MACHINE_x86-kasan := x86
 MACHINE_arm-kasan := arm
+MACHINE_x86-mask := x86
+MACHINE_arm-mask := arm
+MACHINE_arm-64k-mask := arm
 MACHINE_host := host
 MACHINE_host-up := host
 MACHINE_host-asan := host
@@ -94,6 +97,10 @@ EXTRA_arm-up := -DSH_MAX_CPUS=1
 EXTRA_arm-64k := -DSH_ARCH_PAGE_SHIFT=16
 EXTRA_arm-64k-up := -DSH_ARCH_PAGE_SHIFT=16 -DSH_MAX_CPUS=1
 EXTRA_host-up := -DSH_MAX_CPUS=1
+# A stop watch around the interrupt mask: kernel-test/probe.
+EXTRA_x86-mask := -DSH_MAX_CPUS=1 -iquote kernel-test/probe '-DPROBE_PORT="arch/x86/cpu.h"'
+EXTRA_arm-mask := -DSH_MAX_CPUS=1 -iquote kernel-test/probe '-DPROBE_PORT="arch/arm/cpu.h"'
+EXTRA_arm-64k-mask := $(EXTRA_arm-mask) -DSH_ARCH_PAGE_SHIFT=16
 # What make bench compares with.
 EXTRA_host-asan := -DMM_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recover=all
 EXTRA_host-cov := -O0 --coverage -fprofile-update=atomic -Wno-frame-larger-than
@@ -251,7 +258,8 @@ $(foreach c,$(CONFIGS),$(eval $(call lispprograms,$(c))))
 define kernel
 BOOT_$(1) := $(patsubst %,build/$(1)/%.o,$(basename $(wildcard $(KT)/boot/$(MACHINE_$(1))/*.[cS])))
 KERNEL_$(1) := $(KT_BOOT:%=build/$(1)/$(KT)/%.o) build/$(1)/$(KT)/walk_$(MACHINE_$(1)).o $$(BOOT_$(1)) \
-    $(if $(findstring kasan,$(1)),$(KT_KASAN:%=build/$(1)/$(KT)/%.o))
+    $(if $(findstring kasan,$(1)),$(KT_KASAN:%=build/$(1)/$(KT)/%.o)) \
+    $(if $(findstring mask,$(1)),build/$(1)/$(KT)/probe/masked.o)
 
 build/$(1)/kernel.elf: $$(KERNEL_$(1)) $$(MM_OBJECTS_$(1:-kasan=)) $$(PORT_OBJECTS_$(1:-kasan=)) linker/$(MACHINE_$(1)).ld
 	$$(call say,LINK $$@)
@@ -262,7 +270,7 @@ build/$(1)/kernel.elf: $$(KERNEL_$(1)) $$(MM_OBJECTS_$(1:-kasan=)) $$(PORT_OBJEC
 $$(KERNEL_$(1)): CFLAGS_$(1) += -I$(KT) -I$(KT)/boot/$(MACHINE_$(1))
 -include $$(KERNEL_$(1):.o=.d)
 endef
-$(foreach c,x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan,$(eval $(call kernel,$(c))))
+$(foreach c,x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan x86-mask arm-mask arm-64k-mask,$(eval $(call kernel,$(c))))
 
 # Without checks: the checks themselves, what serves the library too, what runs where there is no stack
 # yet; and what goes through page tables and frames word by word and never sees an object.
@@ -514,7 +522,8 @@ $(foreach c,host host-up,$(eval $(call hostbench,$(c),peer-malloc,peer_malloc be
 $(foreach c,host-up,$(eval $(call hostbench,$(c),peer-spanheap,peer_spanheap bench_random)))
 
 BENCH_WORK := $(if $(filter host1,$(ARCH)$(GC)),build/host-up/peer-spanheap)
-bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE) $(BENCH_WORK)
+BENCH_MASK := $(if $(filter-out host,$(ARCH)),build/$(BENCH_CONFIG)-mask/kernel.elf)
+bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE) $(BENCH_MASK) $(BENCH_WORK)
 	$(Q)sh $(KT)/bench.sh ARCH=$(ARCH) BENCH='$(BENCH)' PAGING='$(filter pae,$(PAGING))' MEM='$(MEM)' \
 	    TIMEOUT='$(TIMEOUT)' WORK='$(BENCH_WORK)' $(filter-out $(BENCH_WORK),$^)
 

@@ -53,7 +53,7 @@ bool bench_begins(const char *text, const char *with)
 /* The suite of a line of the table, and its name in it. */
 static const char *split(const char *line, const char **name)
 {
-    static const char *const suites[] = { "memory", "gc" };
+    static const char *const suites[] = { "memory", "gc", "masked" };
 
     for (unsigned i = 0; i < sizeof suites / sizeof suites[0]; i++)
         if (bench_begins(line, suites[i])) {
@@ -95,7 +95,7 @@ void *bench_room(size_t size)
 
 static void run(const struct bench_entry *load)
 {
-    const char *name;
+    const char *name = "";
 
     for (; load->run != NULL; load++)
         if (wanted(load)) {
@@ -108,6 +108,10 @@ static void run(const struct bench_entry *load)
 
 void bench_run(void)
 {
+    if (bench_masked_loads != NULL) {
+        run(bench_masked_loads);
+        return;
+    }
     run(loads);
     if (bench_gc_loads != NULL)
         run(bench_gc_loads);

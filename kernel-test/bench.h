@@ -132,5 +132,7 @@ struct bench_entry {
 
 /* The collector's; not there with GC=0. */
 extern const struct bench_entry bench_gc_loads[] __attribute__((weak));
+/* Of the image with the stop watch (probe/), which runs nothing else: there all is slower. */
+extern const struct bench_entry bench_masked_loads[] __attribute__((weak));
 
 #endif

@@ -1,0 +1,107 @@
+/*
+ * The longest stretch of instructions for which the heap masks interrupts: loads of an image that is built
+ * with probe/cpu.h.  Lines  bench masked/<what> <instructions>.
+ */
+#include "kernel-test/bench.h"
+
+#include "gc/gc.h"
+
+#define MIB ((size_t)1 << 20)
+#define LARGE (64 * MIB)
+#define MANY 60000u
+
+uint32_t probe_depth, probe_start, probe_longest;
+
+static void say(const char *name)
+{
+    bench_line("masked", name, probe_longest, 1, 0, "instructions");
+    probe_longest = 0;
+}
+
+/* From an empty heap: growth, tables, frames. */
+static void large(const char *name, size_t unused)
+{
+    void *p;
+
+    (void)name;
+    (void)unused;
+    bench_heap(128 * MIB, false);
+    probe_longest = 0;
+    p = sh_malloc(LARGE);
+    say("malloc-64M");
+    if (p == NULL)
+        bench_fail("no 64 MiB");
+    sh_free(p);
+    say("free-64M");
+    p = sh_malloc(LARGE);
+    say("malloc-64M-again");
+    sh_free(p);
+    sh_trim(0);
+    say("trim-64M");
+}
+
+static void demand(const char *name, size_t unused)
+{
+    void *p;
+
+    (void)name;
+    (void)unused;
+    bench_heap(128 * MIB, true);
+    probe_longest = 0;
+    p = sh_malloc(LARGE);
+    if (p == NULL)
+        bench_fail("no 64 MiB");
+    sh_free(p);
+    sh_trim(0);
+    say("demand-64M");
+}
+
+static void small(const char *name, size_t size)
+{
+    void **held = bench_room(MANY * sizeof *held);
+    unsigned count = 0;
+
+    bench_heap(64 * MIB, false);
+    probe_longest = 0;
+    while (count < MANY && count * size < 16 * MIB)
+        held[count++] = sh_malloc(size);
+    for (unsigned i = 0; i < count; i += 2)
+        sh_free(held[i]);
+    for (unsigned i = 0; i < count; i += 2)
+        held[i] = sh_malloc(size);
+    for (unsigned i = 0; i < count; i++)
+        sh_free(held[i]);
+    sh_trim(0);
+    say(name);
+}
+
+/* Realloc in place and by moving, page runs, statistics of a heap of many spans. */
+static void others(const char *name, size_t unused)
+{
+    struct sh_stats stats;
+    char *p = NULL;
+
+    (void)unused;
+    bench_heap(64 * MIB, false);
+    probe_longest = 0;
+    for (size_t size = 100; size < 8 * MIB; size += size / 3)
+        p = sh_realloc(p, size);
+    sh_realloc(p, 100);
+    sh_free_pages(sh_alloc_pages(100));
+    say(name);
+    for (unsigned i = 0; i < 20000; i++)
+        (void)sh_malloc(200);
+    probe_longest = 0;
+    sh_stats(&stats);
+    say("stats");
+}
+
+const struct bench_entry bench_masked_loads[] = {
+    { large, 0, { "masked/malloc-64M" } },
+    { demand, 0, { "masked/demand-64M" } },
+    { small, 8, { "masked/small-8" } },
+    { small, 64, { "masked/small-64" } },
+    { small, 3000, { "masked/small-3000" } },
+    { others, 0, { "masked/realloc" } },
+    { NULL, 0, { NULL } },
+};
