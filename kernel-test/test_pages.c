@@ -82,11 +82,39 @@ static void model_set(uintptr_t base, size_t count, bool free)
     }
 }
 
+static uintptr_t alloc(size_t count, size_t align)
+{
+    uintptr_t base = mm_pages_find(count, align);
+
+    EXPECT(base == 0 || mm_pages_alloc_at(base, count));
+    return base;
+}
+
+/* From the top. */
+static size_t idle(uintptr_t last, size_t most, uintptr_t *base)
+{
+    size_t length = 0;
+
+    while (length == 0 && last != 0)
+        length = mm_pages_idle(&last, most, base);
+    EXPECT(length == 0 || last == *base - 1);
+    return length;
+}
+
+static size_t count_idle(void)
+{
+    size_t sum = 0;
+
+    for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena))
+        sum += mm_pages_count_idle(arena);
+    return sum;
+}
+
 /* Allocates from both; they must agree.  0 = none. */
 static uintptr_t take(size_t count)
 {
     size_t page = model_find(count);
-    uintptr_t base = mm_pages_alloc(count, 1);
+    uintptr_t base = alloc(count, 1);
 
     EXPECT_EQ(base, page == known ? 0 : address_of(page));
     if (base != 0)
@@ -187,7 +215,7 @@ static void only_fit_is_found_at_every_bit(void)
             size_t length = lengths[i], shorter = length - 1;
             uintptr_t at = start + ((offset + shorter + 1) << MM_PAGE_SHIFT);
             give(start + (offset << MM_PAGE_SHIFT), shorter);
-            EXPECT_EQ(mm_pages_alloc(length, 1), 0);
+            EXPECT_EQ(alloc(length, 1), 0);
             give(at, length);
             EXPECT_EQ(take(length), at);
             EXPECT_EQ(take(shorter), start + (offset << MM_PAGE_SHIFT));
@@ -208,7 +236,7 @@ static void runs_across_chunks_are_found(void)
             give(base, below + 1);
             EXPECT_EQ(take(below + 1), base);
             give(base, below + 65);
-            EXPECT_EQ(mm_pages_alloc(below + 66, 1), 0);
+            EXPECT_EQ(alloc(below + 66, 1), 0);
             EXPECT_EQ(take(below + 65), base);
         }
     EXPECT_EQ(mm_pages_verify(), 0);
@@ -230,7 +258,7 @@ static void run_over_three_chunks_is_found(void)
     }
     give(base, count);
     EXPECT_EQ(mm_pages_verify(), 0);
-    EXPECT_EQ(mm_pages_alloc(count + 1, 1), 0);
+    EXPECT_EQ(alloc(count + 1, 1), 0);
     EXPECT_EQ(take(count), base);
     EXPECT_EQ(mm_pages_verify(), 0);
 }
@@ -242,7 +270,7 @@ static void pair_behind_single_holes_is_found(void)
     for (size_t page = 0; page + 4 < known; page += 2)
         if (mm_bit_test(mm_chunk_of(address_of(page))->owned, mm_chunk_page(address_of(page))))
             give(address_of(page), 1);
-    EXPECT_EQ(mm_pages_alloc(2, 1), 0);
+    EXPECT_EQ(alloc(2, 1), 0);
     give(address_of(2049), 1);
     EXPECT_EQ(take(2), address_of(2048));
     expect_same();
@@ -253,7 +281,7 @@ static void aligned_runs_are_aligned(void)
     begin();
     for (size_t align = 1; align <= 1024; align <<= 1)
         for (size_t count = 1; count <= 65; count += 16) {
-            uintptr_t odd = take(1), base = mm_pages_alloc(count, align);
+            uintptr_t odd = take(1), base = alloc(count, align);
             if (base == 0) {
                 EXPECT_EQ(model_find(count + align - 1), known);
             } else {
@@ -264,7 +292,7 @@ static void aligned_runs_are_aligned(void)
             }
             give(odd, 1);
         }
-    EXPECT(mm_pages_alloc(1, MM_CHUNK_PAGES) != 0);
+    EXPECT(alloc(1, MM_CHUNK_PAGES) != 0);
 }
 
 /* Of runs that fit exactly, and no more, the lowest aligned one; the first of all begins a page late. */
@@ -280,8 +308,8 @@ static void aligned_run_that_just_fits_is_found(void)
         at = first + 3 * bytes - SH_PAGE_SIZE;
         give(first, align);
         give(at, align);
-        EXPECT_EQ(mm_pages_alloc(align, align), at);
-        EXPECT_EQ(mm_pages_alloc(align, align), 0);
+        EXPECT_EQ(alloc(align, align), at);
+        EXPECT_EQ(alloc(align, align), 0);
         model_set(at, align, false);
         EXPECT_EQ(take(align), first);
         expect_same();
@@ -346,19 +374,19 @@ static void idle_runs_are_found_from_the_top(void)
 
     begin();
     run = mm_align_up(low, SH_GRANULE_SIZE) + 4 * SH_GRANULE_SIZE;
-    EXPECT_EQ(mm_pages_idle(UINTPTR_MAX, 100, &base), 0);
-    EXPECT_EQ(mm_pages_count_idle(), 0);
+    EXPECT_EQ(idle(UINTPTR_MAX, 100, &base), 0);
+    EXPECT_EQ(count_idle(), 0);
     mm_pages_set_released(run, 6 * MM_GRANULE_PAGES, false);
-    EXPECT_EQ(mm_pages_count_idle(), 6 * MM_GRANULE_PAGES);
-    EXPECT_EQ(mm_pages_idle(UINTPTR_MAX, SIZE_MAX, &base), 6 * MM_GRANULE_PAGES);
+    EXPECT_EQ(count_idle(), 6 * MM_GRANULE_PAGES);
+    EXPECT_EQ(idle(UINTPTR_MAX, SIZE_MAX, &base), 6 * MM_GRANULE_PAGES);
     EXPECT_EQ(base, run);
-    EXPECT_EQ(mm_pages_idle(UINTPTR_MAX, 2 * MM_GRANULE_PAGES, &base), 2 * MM_GRANULE_PAGES);
+    EXPECT_EQ(idle(UINTPTR_MAX, 2 * MM_GRANULE_PAGES, &base), 2 * MM_GRANULE_PAGES);
     EXPECT_EQ(base, run + 4 * SH_GRANULE_SIZE);
-    EXPECT_EQ(mm_pages_idle(base - 1, SIZE_MAX, &base), 4 * MM_GRANULE_PAGES);
+    EXPECT_EQ(idle(base - 1, SIZE_MAX, &base), 4 * MM_GRANULE_PAGES);
     EXPECT_EQ(base, run);
     EXPECT(mm_pages_alloc_at(run + 3 * SH_GRANULE_SIZE, 1));
-    EXPECT_EQ(mm_pages_idle(UINTPTR_MAX, SIZE_MAX, &base), 2 * MM_GRANULE_PAGES);
-    EXPECT_EQ(mm_pages_idle(base - 1, SIZE_MAX, &base), 3 * MM_GRANULE_PAGES);
+    EXPECT_EQ(idle(UINTPTR_MAX, SIZE_MAX, &base), 2 * MM_GRANULE_PAGES);
+    EXPECT_EQ(idle(base - 1, SIZE_MAX, &base), 3 * MM_GRANULE_PAGES);
     EXPECT_EQ(base, run);
     mm_pages_free(run + 3 * SH_GRANULE_SIZE, 1);
     mm_pages_set_released(run, 6 * MM_GRANULE_PAGES, true);

@@ -122,9 +122,12 @@ bool mm_guard_run_taken(uintptr_t base, size_t count, struct mm_dirt *dirt)
     if (dirt->count != 0) {
         return false;
     }
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    mm_pages_set_filled(base, count, false);
-    mm_unlock(&mm_heap_lock, flags);
+    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
+        piece = mm_pages_piece(base, count);
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        mm_pages_set_filled(base, piece, false);
+        mm_unlock(&mm_heap_lock, flags);
+    }
     return true;
 }
 
@@ -140,14 +143,14 @@ void mm_guard_fill(uintptr_t base, size_t count)
 
 void mm_guard_run_freed(uintptr_t base, size_t count)
 {
-    arch_flags flags = mm_lock(&mm_heap_lock);
     for (size_t i = 0; i < count; i++) {
         uintptr_t at = base + (i << MM_PAGE_SHIFT);
+        arch_flags flags = mm_lock(&mm_heap_lock);
         if (mm_pages_released(at, 1) == 0) {
             mm_pages_set_filled(at, 1, true);
         }
+        mm_unlock(&mm_heap_lock, flags);
     }
-    mm_unlock(&mm_heap_lock, flags);
 }
 
 /* Where the memory of a slot, or of a large object, ends. */

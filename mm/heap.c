@@ -113,43 +113,72 @@ static bool afford(size_t size)
     return size <= mm_budget_limit() && relieve(size, &asked) && mm_budget_take(size);
 }
 
-/* Marks the granules of a run busy once nobody else commits them; the released pages among them. */
-static size_t begin_commit(uintptr_t base, size_t count, bool *refused)
+/* Marks a piece of a run busy once nobody else commits its granules, if any of it is released; adds the
+ * released pages.  false = refused. */
+static bool begin_piece(uintptr_t base, size_t count, size_t *released)
 {
     bool may_grow = mm_may_grow();
     for (;;) {
         arch_flags flags = mm_lock(&mm_heap_lock);
         bool busy = mm_pages_busy(base, count);
-        size_t released = mm_pages_released(base, count);
-        if (!busy && released != 0 && may_grow) {
+        size_t here = mm_pages_released(base, count);
+        if (!busy && here != 0 && may_grow) {
             mm_pages_set_busy(base, count, true);
         }
         mm_unlock(&mm_heap_lock, flags);
-        *refused = ((busy || released != 0) && !may_grow) || (busy && !mm_may_wait());
-        if (!busy || *refused) {
-            return released;
+        if (((busy || here != 0) && !may_grow) || (busy && !mm_may_wait())) {
+            return false;
+        }
+        if (!busy) {
+            *released += here;
+            return true;
         }
         arch_pause();
     }
 }
 
-static void end_commit(uintptr_t base, size_t count, size_t committed)
+/* Pieces that are busy are so through us: they have released pages, and nobody else changes that. */
+static void end_commit(uintptr_t base, size_t count, bool committed)
 {
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    mm_pages_set_busy(base, count, false);
-    if (committed != 0) {
-        mm_pages_set_released(base, count, false);
-        mm_heap_counts.released -= committed;
+    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
+        piece = mm_pages_piece(base, count);
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        size_t here = mm_pages_released(base, piece);
+        if (here != 0) {
+            mm_pages_set_busy(base, piece, false);
+        }
+        if (here != 0 && committed) {
+            mm_pages_set_released(base, piece, false);
+            mm_heap_counts.released -= here;
+        }
+        mm_unlock(&mm_heap_lock, flags);
     }
-    mm_unlock(&mm_heap_lock, flags);
+}
+
+/* Piece by piece, from the lowest address up: who waits for one holds none above it.  false = refused, and
+ * none is busy through us. */
+static bool begin_commit(uintptr_t base, size_t count, size_t *released)
+{
+    *released = 0;
+    for (size_t done = 0, piece; done < count; done += piece) {
+        uintptr_t at = base + (done << MM_PAGE_SHIFT);
+        piece = mm_pages_piece(at, count - done);
+        if (!begin_piece(at, piece, released)) {
+            end_commit(base, done, false);
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool try_commit(uintptr_t base, size_t count)
 {
-    bool refused;
-    size_t released = begin_commit(base, count, &refused);
-    if (refused || released == 0) {
-        return !refused;
+    size_t released;
+    if (!begin_commit(base, count, &released)) {
+        return false;
+    }
+    if (released == 0) {
+        return true;
     }
     size_t bytes = released << MM_PAGE_SHIFT;
     bool asked = true, ok = afford(bytes);
@@ -160,7 +189,7 @@ static bool try_commit(uintptr_t base, size_t count)
             mm_budget_give(bytes);
         }
     }
-    end_commit(base, count, ok ? released : 0);
+    end_commit(base, count, ok);
     return ok;
 }
 
@@ -183,10 +212,72 @@ bool mm_heap_commit(uintptr_t base, size_t count)
 /* Pages of a run of the caller's that have no frame. */
 static size_t released_in(uintptr_t base, size_t count)
 {
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    size_t released = mm_pages_released(base, count);
-    mm_unlock(&mm_heap_lock, flags);
+    size_t released = 0;
+    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
+        piece = mm_pages_piece(base, count);
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        released += mm_pages_released(base, piece);
+        mm_unlock(&mm_heap_lock, flags);
+    }
     return released;
+}
+
+static void return_run(uintptr_t base, size_t count)
+{
+    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
+        piece = mm_pages_piece(base, count);
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        mm_heap_counts.spans -= piece;
+        mm_pages_free(base, piece);
+        mm_unlock(&mm_heap_lock, flags);
+    }
+}
+
+/* Takes a piece that is free.  Under the lock. */
+static bool take_piece(uintptr_t base, size_t count, size_t *released)
+{
+    bool ok = mm_pages_alloc_at(base, count);
+    if (ok) {
+        *released += mm_pages_released(base, count);
+        mm_heap_counts.spans += count;
+    }
+    return ok;
+}
+
+/* Takes the rest of a run, all but its first `done` pages, which are taken; false = somebody else took of it
+ * meanwhile, and none is taken. */
+static bool take_rest(uintptr_t base, size_t done, size_t count, size_t *released)
+{
+    for (size_t piece; done < count; done += piece) {
+        uintptr_t at = base + (done << MM_PAGE_SHIFT);
+        piece = mm_pages_piece(at, count - done);
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        bool ok = take_piece(at, piece, released);
+        mm_unlock(&mm_heap_lock, flags);
+        if (!ok) {
+            return_run(base, done);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The lowest free run, with the lock opened between its chunks; 0 = none. */
+static uintptr_t take_lowest(size_t count, size_t align, size_t *released)
+{
+    uintptr_t base;
+    size_t piece;
+    do {
+        *released = piece = 0;
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        base = mm_dead() ? 0 : mm_pages_find(count, align);
+        if (base != 0) {
+            piece = mm_pages_piece(base, count);
+            take_piece(base, piece, released);
+        }
+        mm_unlock(&mm_heap_lock, flags);
+    } while (base != 0 && !take_rest(base, piece, count, released));
+    return base;
 }
 
 /* A free run, from what is there or from growth. */
@@ -194,13 +285,7 @@ static uintptr_t take_run(size_t count, size_t align, size_t *released)
 {
     bool may_grow = mm_may_grow(), asked = false;
     for (;;) {
-        arch_flags flags = mm_lock(&mm_heap_lock);
-        uintptr_t base = mm_dead() ? 0 : mm_pages_alloc(count, align);
-        if (base != 0) {
-            *released = mm_pages_released(base, count);
-            mm_heap_counts.spans += count;
-        }
-        mm_unlock(&mm_heap_lock, flags);
+        uintptr_t base = take_lowest(count, align, released);
         if (base != 0 || mm_dead()) {
             return base;
         }
@@ -212,14 +297,6 @@ static uintptr_t take_run(size_t count, size_t align, size_t *released)
             return 0;
         }
     }
-}
-
-static void return_run(uintptr_t base, size_t count)
-{
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    mm_heap_counts.spans -= count;
-    mm_pages_free(base, count);
-    mm_unlock(&mm_heap_lock, flags);
 }
 
 static uintptr_t alloc_run(size_t count, size_t align, enum mm_commit commit, bool *fresh)
@@ -286,12 +363,10 @@ void mm_heap_free(uintptr_t base, size_t count)
 bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit commit)
 {
     uintptr_t end = base + (count << MM_PAGE_SHIFT);
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    bool ok = extra <= mm_heap_counts.owned && mm_pages_alloc_at(end, extra);
-    if (ok) {
-        mm_heap_counts.spans += extra;
-    }
-    mm_unlock(&mm_heap_lock, flags);
+    size_t released = 0;
+    bool ok = end != 0 && end + ((extra << MM_PAGE_SHIFT) - 1) >= end &&
+              extra <= __atomic_load_n(&mm_heap_counts.owned, __ATOMIC_RELAXED) &&
+              take_rest(end, 0, extra, &released);
     if (ok && commit == MM_COMMIT_NOW && !mm_heap_commit(end, extra)) {
         return_run(end, extra);
         ok = false;
@@ -307,10 +382,13 @@ void mm_heap_decommit(uintptr_t base, size_t count)
     }
     mm_port_decommit(base, count << MM_PAGE_SHIFT);
     mm_budget_give(committed << MM_PAGE_SHIFT);
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    mm_pages_set_released(base, count, true);
-    mm_heap_counts.released += committed;
-    mm_unlock(&mm_heap_lock, flags);
+    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
+        piece = mm_pages_piece(base, count);
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        mm_heap_counts.released += piece - mm_pages_released(base, piece);
+        mm_pages_set_released(base, piece, true);
+        mm_unlock(&mm_heap_lock, flags);
+    }
 }
 
 void mm_heap_fault(uintptr_t base, size_t count)
@@ -318,13 +396,16 @@ void mm_heap_fault(uintptr_t base, size_t count)
     size_t released = released_in(base, count);
     mm_port_fault(base, count << MM_PAGE_SHIFT);
     mm_budget_give((count - released) << MM_PAGE_SHIFT);
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    mm_pages_disown(base, count);
-    mm_heap_counts.owned -= count;
-    mm_heap_counts.released -= released;
-    mm_heap_counts.spans -= count;
-    mm_heap_counts.faulted += count;
-    mm_unlock(&mm_heap_lock, flags);
+    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
+        piece = mm_pages_piece(base, count);
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        mm_heap_counts.released -= mm_pages_released(base, piece);
+        mm_pages_disown(base, piece);
+        mm_heap_counts.owned -= piece;
+        mm_heap_counts.spans -= piece;
+        mm_heap_counts.faulted += piece;
+        mm_unlock(&mm_heap_lock, flags);
+    }
 }
 
 void mm_heap_count_kept(const struct mm_span *span, bool kept_now)
@@ -478,22 +559,29 @@ void mm_heap_flush_kept(void)
 /* Committed pages in no span. */
 static size_t idle_pages(void)
 {
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    size_t idle = mm_pages_count_idle();
-    mm_unlock(&mm_heap_lock, flags);
+    size_t idle = 0;
+    for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        idle += mm_pages_count_idle(arena);
+        mm_unlock(&mm_heap_lock, flags);
+    }
     return idle;
 }
 
-/* One idle run, taken while the port works on it.  Returns the pages given back. */
-static size_t scavenge_run(uintptr_t *below, size_t most)
+/* One idle run at or below *last, taken while the port works on it.  Returns the pages given back. */
+static size_t scavenge_run(uintptr_t *last, size_t most)
 {
     uintptr_t base = 0;
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    size_t count = mm_pages_idle(*below, most, &base);
-    if (count != 0) {
-        mm_pages_alloc_at(base, count);
+    size_t count = 0;
+    arch_flags flags;
+    while (count == 0 && *last != 0) {
+        flags = mm_lock(&mm_heap_lock);
+        count = mm_pages_idle(last, most, &base);
+        if (count != 0) {
+            mm_pages_alloc_at(base, count);
+        }
+        mm_unlock(&mm_heap_lock, flags);
     }
-    mm_unlock(&mm_heap_lock, flags);
     if (count == 0) {
         return 0;
     }
@@ -505,17 +593,16 @@ static size_t scavenge_run(uintptr_t *below, size_t most)
     mm_heap_counts.released += count;
     mm_pages_free(base, count);
     mm_unlock(&mm_heap_lock, flags);
-    *below = base - 1;
     return count;
 }
 
 size_t mm_heap_scavenge(size_t keep)
 {
     size_t idle = idle_pages(), keep_pages = keep >> MM_PAGE_SHIFT, done = 0;
-    uintptr_t below = UINTPTR_MAX;
+    uintptr_t last = UINTPTR_MAX;
     while (idle > keep_pages + done) {
         size_t most = mm_align_up(idle - keep_pages - done, MM_GRANULE_PAGES);
-        size_t committed = scavenge_run(&below, most);
+        size_t committed = scavenge_run(&last, most);
         if (committed == 0) {
             break;
         }

@@ -281,7 +281,7 @@ static uintptr_t find_aligned(size_t count, uintptr_t mask)
     return 0;
 }
 
-uintptr_t mm_pages_alloc(size_t count, size_t align)
+uintptr_t mm_pages_find(size_t count, size_t align)
 {
     uintptr_t base = find(count);
     uintptr_t mask = (align << MM_PAGE_SHIFT) - 1;
@@ -290,9 +290,6 @@ uintptr_t mm_pages_alloc(size_t count, size_t align)
          * sum does not wrap. */
         base = find(count + align - 1);
         base = base == 0 ? find_aligned(count, mask) : (base + mask) & ~mask;
-    }
-    if (base != 0) {
-        WALK(base, count, taken, SET);
     }
     return base;
 }
@@ -354,48 +351,53 @@ static uintptr_t granule_bits(const uintptr_t *map, size_t page)
     return map[page / MM_WORD_BITS] >> (page % MM_WORD_BITS) & GRANULE_BITS;
 }
 
-/* Is the granule at `page` wholly free, and any of it committed? */
+/* Is the granule at `page` wholly free, and committed?  All of it is or none. */
 static bool granule_idle(const struct mm_chunk *chunk, size_t page)
 {
-    return granule_bits(chunk->taken, page) == 0 && granule_bits(chunk->released, page) != GRANULE_BITS;
+    return (granule_bits(chunk->taken, page) | granule_bits(chunk->released, page)) == 0;
 }
 
-/* The highest idle run in a chunk that ends at or below page `end`; its length, 0 = none. */
+/* The highest idle run in a chunk that ends at or below page `end`; its length, 0 = none.  Words of which
+ * all pages are alike are one step. */
 static size_t chunk_idle(const struct mm_chunk *chunk, size_t end, size_t most, size_t *first)
 {
     size_t page = mm_align_down(end, MM_GRANULE_PAGES), length = 0;
-    while (page > 0) {
-        page -= MM_GRANULE_PAGES;
-        if (granule_idle(chunk, page)) {
-            *first = page;
-            length += MM_GRANULE_PAGES;
-            if (length >= most) {
-                break;
-            }
-        } else if (length != 0) {
+    while (page > 0 && length < most) {
+        size_t word = (page - 1) / MM_WORD_BITS;
+        uintptr_t other = chunk->taken[word] | chunk->released[word];
+        bool whole = page % MM_WORD_BITS == 0 &&
+                     (~other == 0 || (other == 0 && most - length >= MM_WORD_BITS));
+        size_t step = whole ? MM_WORD_BITS : MM_GRANULE_PAGES;
+        bool idle = whole ? other == 0 : granule_idle(chunk, page - step);
+        if (!idle && length != 0) {
             break;
         }
+        page -= step;
+        length += idle ? step : 0;
     }
+    *first = page;
     return length;
 }
 
-size_t mm_pages_idle(uintptr_t last, size_t most, uintptr_t *base)
+#define IDLE_CHUNKS 4 /* that one call looks at */
+
+size_t mm_pages_idle(uintptr_t *last, size_t most, uintptr_t *base)
 {
-    for (struct mm_arena *arena; (arena = mm_arena_prev(last)) != NULL; last = arena->base - 1) {
-        for (size_t i = MM_ARENA_CHUNKS; i-- > 0;) {
-            uintptr_t at = arena->base + (i << MM_CHUNK_SHIFT);
-            if (at > last) {
-                continue;
-            }
-            size_t end = last - at < MM_CHUNK_SIZE ? mm_chunk_page(last) + 1 : MM_CHUNK_PAGES;
-            size_t first = 0, length = chunk_idle(&arena->chunks[i], end, most, &first);
-            if (length != 0) {
-                *base = at + (first << MM_PAGE_SHIFT);
-                return length;
-            }
-        }
-        if (arena->base == 0) {
+    for (unsigned looked = 0; *last != 0 && looked < IDLE_CHUNKS; looked++) {
+        const struct mm_arena *arena = mm_arena_prev(*last);
+        if (arena == NULL) {
+            *last = 0;
             break;
+        }
+        if (*last - arena->base >= MM_ARENA_SIZE) {
+            *last = arena->base + (MM_ARENA_SIZE - 1);
+        }
+        uintptr_t at = mm_align_down(*last, MM_CHUNK_SIZE);
+        size_t first = 0, length = chunk_idle(mm_chunk_of(at), mm_chunk_page(*last) + 1, most, &first);
+        *base = at + (first << MM_PAGE_SHIFT);
+        *last = length != 0 ? *base - 1 : at == 0 ? 0 : at - 1;
+        if (length != 0) {
+            return length;
         }
     }
     return 0;
@@ -415,14 +417,13 @@ size_t mm_pages_free_below(uintptr_t address, size_t most)
     return count;
 }
 
-size_t mm_pages_count_idle(void)
+size_t mm_pages_count_idle(const struct mm_arena *arena)
 {
     size_t idle = 0;
-    for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
-        for (size_t i = 0; i < MM_ARENA_CHUNKS * CHUNK_WORDS; i++) {
-            const struct mm_chunk *chunk = &arena->chunks[i / CHUNK_WORDS];
-            idle += arch_popcount(~chunk->taken[i % CHUNK_WORDS] & ~chunk->released[i % CHUNK_WORDS]);
-        }
+    for (size_t i = 0; i < MM_ARENA_CHUNKS * CHUNK_WORDS; i++) {
+        const struct mm_chunk *chunk = &arena->chunks[i / CHUNK_WORDS];
+        uintptr_t pages = ~(chunk->taken[i % CHUNK_WORDS] | chunk->released[i % CHUNK_WORDS]);
+        idle += pages == 0 ? 0 : arch_popcount(pages);
     }
     return idle;
 }

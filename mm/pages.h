@@ -2,7 +2,8 @@
  * The page allocator: which heap pages are free, address-ordered first fit, over bitmaps (struct
  * mm_chunk) and a tree of summaries.  It knows nothing of frames beyond the `released` bits.
  *
- * Everything here is under the heap lock; nothing here calls out.
+ * Everything here is under the heap lock; nothing here calls out.  What works on a run costs time for each
+ * chunk of it, so the caller opens the lock between chunks: mm_pages_piece.
  */
 #ifndef MM_PAGES_H
 #define MM_PAGES_H
@@ -20,10 +21,17 @@ bool mm_pages_reach(uintptr_t address);
 /* Gives [base, base + count pages), inside one chunk, to the allocator: free and released. */
 void mm_pages_insert(uintptr_t base, size_t count);
 
-/* The lowest free run of `count` pages, taken; 0 = none.  With `align` (pages, a power of two) above 1 an
+/* Pages of the first piece of a run: up to the end of its chunk. */
+static inline size_t mm_pages_piece(uintptr_t base, size_t count)
+{
+    size_t room = MM_CHUNK_PAGES - mm_chunk_page(base);
+    return count < room ? count : room;
+}
+
+/* The lowest free run of `count` pages, not taken yet; 0 = none.  With `align` (pages, a power of two) above 1 an
  * aligned one: the lowest run if it is, else inside the lowest that has room for the worst start,
  * else the lowest that fits exactly. */
-uintptr_t mm_pages_alloc(size_t count, size_t align);
+uintptr_t mm_pages_find(size_t count, size_t align);
 
 /* Takes exactly this run if it is free. */
 bool mm_pages_alloc_at(uintptr_t base, size_t count);
@@ -43,15 +51,16 @@ void mm_pages_set_filled(uintptr_t base, size_t count, bool filled);
 /* Pages that are turned to Fault are nobody's from here on: taken, not owned. */
 void mm_pages_disown(uintptr_t base, size_t count);
 
-/* The highest run of whole granules below `below` (inclusive last byte) that are free and committed, at
- * most `most` pages, within one chunk.  0 = none. */
-size_t mm_pages_idle(uintptr_t last, size_t most, uintptr_t *base);
+/* The highest run of whole granules at or below the byte *last that are free and committed, at most `most`
+ * pages, within one chunk.  Looks at a few chunks; *last moves below what was looked at, 0 = that was all.
+ * Returns the length; 0 = none there. */
+size_t mm_pages_idle(uintptr_t *last, size_t most, uintptr_t *base);
 
 /* Free pages that end right below `address`, counted up to `most`. */
 size_t mm_pages_free_below(uintptr_t address, size_t most);
 
-/* All pages that are free and have frames, from the bitmaps. */
-size_t mm_pages_count_idle(void);
+/* Pages of an arena that are free and have frames, from the bitmaps. */
+size_t mm_pages_count_idle(const struct mm_arena *arena);
 
 int mm_pages_verify(void);
 void mm_pages_reset(void);

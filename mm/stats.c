@@ -47,19 +47,34 @@ static void count_span(const struct mm_span *span, struct sh_stats *out)
         mm_span_bytes(span) - (mm_pages_released(span->base, span->page_count) << MM_PAGE_SHIFT);
 }
 
+/* The lock of a heap that died may be taken for ever. */
+static arch_flags stats_lock(void)
+{
+    return mm_dead() ? arch_irq_save() : mm_lock(&mm_heap_lock);
+}
+
+static void stats_unlock(arch_flags flags)
+{
+    if (mm_dead()) {
+        arch_irq_restore(flags);
+    } else {
+        mm_unlock(&mm_heap_lock, flags);
+    }
+}
+
 void sh_stats(struct sh_stats *out)
 {
     *out = (struct sh_stats){ 0 };
     if (!mm_mode.started) {
         return;
     }
-    /* The lock of a heap that died may be taken for ever. */
-    bool locked = !mm_dead();
-    arch_flags flags = locked ? mm_lock(&mm_heap_lock) : arch_irq_save();
     uintptr_t at = 0;
     for (const struct mm_span *span; (span = mm_span_next(&at)) != NULL && at != 0;) {
+        arch_flags flags = stats_lock();
         count_span(span, out);
+        stats_unlock(flags);
     }
+    arch_flags flags = stats_lock();
     for (unsigned i = 0; i < SH_MAX_CPUS; i++) {
         out->frees += mm_cpu[i].frees + mm_cpu[i].large_frees;
     }
@@ -70,16 +85,13 @@ void sh_stats(struct sh_stats *out)
     out->heap_sys = mm_heap_counts.owned << MM_PAGE_SHIFT;
     out->heap_released = mm_heap_counts.released << MM_PAGE_SHIFT;
     out->heap_fault = mm_heap_counts.faulted << MM_PAGE_SHIFT;
-    out->heap_free = out->heap_sys - out->heap_released - out->heap_in_use;
+    size_t used = out->heap_released + out->heap_in_use; /* more than there is: others were at work meanwhile */
+    out->heap_free = out->heap_sys > used ? out->heap_sys - used : 0;
     out->meta_bytes = mm_linear_bytes();
     out->table_bytes = mm_budget_tables();
     out->frames_held = mm_budget_held();
     out->arenas = mm_arena_count();
-    if (locked) {
-        mm_unlock(&mm_heap_lock, flags);
-    } else {
-        arch_irq_restore(flags);
-    }
+    stats_unlock(flags);
     out->windows = mm_port() == NULL ? 0 : mm_port()->windows();
 }
 
