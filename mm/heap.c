@@ -233,17 +233,6 @@ static void return_run(uintptr_t base, size_t count)
     }
 }
 
-/* Takes a piece that is free.  Under the lock. */
-static bool take_piece(uintptr_t base, size_t count, size_t *released)
-{
-    bool ok = mm_pages_alloc_at(base, count);
-    if (ok) {
-        *released += mm_pages_released(base, count);
-        mm_heap_counts.spans += count;
-    }
-    return ok;
-}
-
 /* Takes the rest of a run, all but its first `done` pages, which are taken; false = somebody else took of it
  * meanwhile, and none is taken. */
 static bool take_rest(uintptr_t base, size_t done, size_t count, size_t *released)
@@ -252,7 +241,11 @@ static bool take_rest(uintptr_t base, size_t done, size_t count, size_t *release
         uintptr_t at = base + (done << MM_PAGE_SHIFT);
         piece = mm_pages_piece(at, count - done);
         arch_flags flags = mm_lock(&mm_heap_lock);
-        bool ok = take_piece(at, piece, released);
+        bool ok = mm_pages_alloc_at(at, piece);
+        if (ok) {
+            *released += mm_pages_released(at, piece);
+            mm_heap_counts.spans += piece;
+        }
         mm_unlock(&mm_heap_lock, flags);
         if (!ok) {
             return_run(base, done);
@@ -265,19 +258,20 @@ static bool take_rest(uintptr_t base, size_t done, size_t count, size_t *release
 /* The lowest free run, with the lock opened between its chunks; 0 = none. */
 static uintptr_t take_lowest(size_t count, size_t align, size_t *released)
 {
-    uintptr_t base;
-    size_t piece;
-    do {
-        *released = piece = 0;
+    for (;;) {
         arch_flags flags = mm_lock(&mm_heap_lock);
-        base = mm_dead() ? 0 : mm_pages_find(count, align);
+        uintptr_t base = mm_dead() ? 0 : mm_pages_find(count, align);
+        size_t piece = base == 0 ? count : mm_pages_piece(base, count);
         if (base != 0) {
-            piece = mm_pages_piece(base, count);
-            take_piece(base, piece, released);
+            mm_pages_take(base, piece);
+            *released = mm_pages_released(base, piece);
+            mm_heap_counts.spans += piece;
         }
         mm_unlock(&mm_heap_lock, flags);
-    } while (base != 0 && !take_rest(base, piece, count, released));
-    return base;
+        if (piece == count || take_rest(base, piece, count, released)) {
+            return base;
+        }
+    }
 }
 
 /* A free run, from what is there or from growth. */
@@ -578,7 +572,7 @@ static size_t scavenge_run(uintptr_t *last, size_t most)
         flags = mm_lock(&mm_heap_lock);
         count = mm_pages_idle(last, most, &base);
         if (count != 0) {
-            mm_pages_alloc_at(base, count);
+            mm_pages_take(base, count);
         }
         mm_unlock(&mm_heap_lock, flags);
     }

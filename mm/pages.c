@@ -294,6 +294,11 @@ uintptr_t mm_pages_find(size_t count, size_t align)
     return base;
 }
 
+void mm_pages_take(uintptr_t base, size_t count)
+{
+    WALK(base, count, taken, SET);
+}
+
 bool mm_pages_alloc_at(uintptr_t base, size_t count)
 {
     uintptr_t last = base + ((count << MM_PAGE_SHIFT) - 1);

@@ -33,6 +33,8 @@ static inline size_t mm_pages_piece(uintptr_t base, size_t count)
  * else the lowest that fits exactly. */
 uintptr_t mm_pages_find(size_t count, size_t align);
 
+/* Takes a run that is free: it was found under this lock. */
+void mm_pages_take(uintptr_t base, size_t count);
 /* Takes exactly this run if it is free. */
 bool mm_pages_alloc_at(uintptr_t base, size_t count);
 
