@@ -5,6 +5,7 @@
 #include "kernel-test/test_util.h"
 
 #include "mm/fence.h"
+#include "mm/linear.h"
 #include "mm/malloc.h"
 #include "mm/report.h"
 
@@ -324,6 +325,66 @@ static void verify_finds_a_slot_that_nobody_holds(void)
     EXPECT_WHOLE();
 }
 
+/* A descriptor without room for notes goes back: what was refused can still be had for what has notes. */
+static void span_without_notes_is_given_back(void)
+{
+    struct mm_span *span;
+
+    START(.tier = 2);
+    EXPECT(sh_malloc(40) != NULL);
+    span = mm_span_obtain(100, true);
+    EXPECT(span != NULL);
+    mm_span_recycle(span);
+    while (mm_linear_alloc(sizeof(void *), sizeof(void *), false) != NULL)
+        ;
+    for (unsigned i = 0; i < 3; i++)
+        EXPECT(mm_span_obtain(99, false) == NULL);
+    EXPECT(mm_span_obtain(100, false) == span);
+    mm_span_recycle(span);
+    EXPECT_WHOLE();
+}
+
+static bool is_filled(const void *page)
+{
+    return mm_bit_test(mm_chunk_of((uintptr_t)page)->filled, mm_chunk_page((uintptr_t)page));
+}
+
+/* A page that is free, has a frame and is marked must be as the fill left it: no other one is marked. */
+static void run_that_is_freed_is_filled_and_no_page_beside_it(void)
+{
+    enum { PAGES = 8 };
+    char *below, *run, *above;
+
+    START(.tier = 1);
+    below = sh_alloc_pages(PAGES);
+    run = sh_alloc_pages(PAGES);
+    above = sh_alloc_pages(PAGES);
+    EXPECT(run - below == PAGES * SH_PAGE_SIZE && above - run == PAGES * SH_PAGE_SIZE);
+    sh_free_pages(run);
+    for (unsigned i = 0; i < PAGES; i++) {
+        EXPECT(is_filled(run + i * SH_PAGE_SIZE));
+        EXPECT(!is_filled(below + i * SH_PAGE_SIZE) && !is_filled(above + i * SH_PAGE_SIZE));
+    }
+    EXPECT_WHOLE();
+}
+
+/* An object that does not begin where its pages do. */
+static void verify_names_an_object_before_a_guard_page(void)
+{
+    uint8_t *p;
+
+    START(.tier = 2, .guard_sample = 1);
+    p = sh_malloc(40);
+    EXPECT((uintptr_t)p % SH_PAGE_SIZE != 0);
+    p[40] ^= 0xff;
+    rig_log_clear();
+    EXPECT(sh_verify() == 1);
+    if (!t_contains(rig_log(), t_hex((uintptr_t)p)))
+        t_fail(__FILE__, __LINE__, "not %s: %s", t_hex((uintptr_t)p), rig_log());
+    p[40] ^= 0xff;
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
     { "slot_on_its_way_has_no_red_zone", slot_on_its_way_has_no_red_zone },
     { "dead_heap_gives_no_sample", dead_heap_gives_no_sample },
@@ -338,6 +399,9 @@ static const struct test tests[] = {
     { "reports_without_a_return_lose_nothing", reports_without_a_return_lose_nothing },
     { "threads_take_what_a_handler_freed", threads_take_what_a_handler_freed },
     { "guarded_runs_lie_side_by_side", guarded_runs_lie_side_by_side },
+    { "span_without_notes_is_given_back", span_without_notes_is_given_back },
+    { "run_that_is_freed_is_filled_and_no_page_beside_it", run_that_is_freed_is_filled_and_no_page_beside_it },
+    { "verify_names_an_object_before_a_guard_page", verify_names_an_object_before_a_guard_page },
 };
 
 SUITE(guard, tests);
