@@ -4,11 +4,11 @@
 # `N passed, N failed, N skipped`.
 #
 #   FUZZ_SECONDS=60   how long the fuzzer runs      BAR=95   percent of lines and of branches of mm
-#   PARTS="coverage mcdc fuzz model"                what runs
+#   RUNS=40           runs of growth a granule      PARTS="coverage mcdc fuzz model replay"   what runs
 set -u
 LC_ALL=C
 export LC_ALL
-: "${FUZZ_SECONDS:=60}" "${BAR:=95}" "${PARTS:=coverage mcdc fuzz model}" "${MAKE:=make}"
+: "${FUZZ_SECONDS:=60}" "${BAR:=95}" "${RUNS:=40}" "${PARTS:=coverage mcdc fuzz model replay}" "${MAKE:=make}"
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 out=build/deep
@@ -147,23 +147,66 @@ fuzz() {
     fuzz_result "fuzz: $(tail -n 1 "$out/fuzz.log")" "$status" "$out/fuzz.log"
 }
 
+# A python3 that has z3: Debian's module is its own python's, not that of another one that comes first.
+python_with_z3() {
+    for python in python3 /usr/bin/python3; do
+        have "$python" && "$python" -c 'import z3' 2>/dev/null && { echo "$python"; return; }
+    done
+}
+NO_Z3='no z3 for python3: apt-get install python3-z3, or pip install z3-solver'
+
 model() {
-    script=kernel-test/model/inductive.py
-    if [ ! -r "$script" ]; then
-        verdict skip "model: there is no $script"
-    elif ! have python3 || ! python3 -c 'import z3' 2>/dev/null; then
-        verdict skip 'model: no z3 for python3: apt-get install python3-z3, or pip install z3-solver'
-    elif python3 "$script" >"$out/model.log" 2>&1; then
-        verdict ok "model: $(tail -n 1 "$out/model.log")"
+    python=$(python_with_z3)
+    if [ -z "$python" ]; then
+        verdict skip "model: $NO_Z3"
+    elif "$python" kernel-test/model/inductive.py >"$out/model.log" 2>&1; then
+        sed -n '/^granules/s/^/    /p' "$out/model.log"
+        verdict ok "model: properties proved and wrong models refuted: $(tail -n 1 "$out/model.log")"
     else
         tail -n 10 "$out/model.log"
         verdict FAIL "model: $out/model.log"
     fi
 }
 
+# growth-log for one heap page and one frame (log2), and its log.
+growth_log() {
+    $MAKE -s "build/gen-$1/size_class_table.c" "build/gen-$1/size_class_count.h" || return 1
+    "$compiler" -static -std=c11 -O1 -g -fno-strict-aliasing -I. -Iarch/host "-Ibuild/gen-$1" \
+        "-DMM_PAGE_SHIFT=$1" "-DSH_ARCH_PAGE_SHIFT=$2" -DSH_MAX_CPUS=1 -DMM_DEBUG=1 -o "$out/growth-$1-$2" \
+        $(ls mm/*.c | grep -v -e mm/gen_ -e mm/arena.c -e mm/grow.c) "build/gen-$1/size_class_table.c" \
+        $here/growth_log.c || return 1
+    timeout 300 "$out/growth-$1-$2" "$RUNS" 7 >"$out/growth-$1-$2.log"
+}
+
+# Runs of the real code with frames of 4, 16 and 64 KiB; then with a seam that is broken on purpose.
+replay_logs() {
+    for shifts in '12 12' '13 12' '13 14' '13 16'; do
+        growth_log ${shifts% *} ${shifts#* } || echo "growth_log $shifts ended with an error"
+    done
+    for wrong in records map release twice; do
+        timeout 300 "$out/growth-13-12" 10 7 "$wrong" >"$out/wrong-$wrong.log"
+    done
+    "$python" $here/replay.py "$out"/growth-*.log --refuse "$out"/wrong-*.log
+}
+
+replay() {
+    python=$(python_with_z3) compiler=${CC_host32:-i686-linux-gnu-gcc}
+    if [ -z "$python" ]; then
+        verdict skip "replay: $NO_Z3"
+    elif ! have "$compiler"; then
+        verdict skip 'replay: no compiler for 32 bits: apt-get install gcc-i686-linux-gnu libc6-dev-i386-cross'
+    elif replay_logs >"$out/replay.log" 2>&1; then
+        sed -n '/^frames/s/^/    /p' "$out/replay.log"
+        verdict ok "replay: runs of growth are steps of the model: $(tail -n 1 "$out/replay.log")"
+    else
+        grep -e FAILED -e error -e growth_log "$out/replay.log" | head -n 10
+        verdict FAIL "replay: $out/replay.log"
+    fi
+}
+
 for part in $PARTS; do
     case $part in
-    coverage | mcdc | fuzz | model) $part ;;
+    coverage | mcdc | fuzz | model | replay) $part ;;
     *) echo "deep.sh: there is no part $part" >&2; exit 2 ;;
     esac
 done
