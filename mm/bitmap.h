@@ -56,10 +56,14 @@ static inline size_t mm_bitmap_work(uintptr_t *map, size_t first, size_t end, in
 }
 
 /* Keeps of `word` the bits at which a run of `length` ones begins (0 < length <= MM_WORD_BITS): the
- * word is and-ed with itself shifted, doubling the run that each remaining bit stands for. */
+ * word is and-ed with itself shifted, doubling the run that each remaining bit stands for.  A word of
+ * single ones, behind which a longer run is looked for, takes the first step only. */
 static inline uintptr_t mm_word_runs(uintptr_t word, size_t length)
 {
-    for (size_t have = 1; have < length && word != 0;) {
+    if (length > 1) {
+        word &= word >> 1;
+    }
+    for (size_t have = 2; have < length && word != 0;) {
         size_t step = have < length - have ? have : length - have;
         word &= word >> step;
         have += step;

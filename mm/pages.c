@@ -218,7 +218,7 @@ static size_t chunk_find(const struct mm_chunk *chunk, size_t count)
             }
             continue;
         }
-        if (run + arch_ctz(taken) >= count) {
+        if (run != 0 && run + arch_ctz(taken) >= count) {
             return i * MM_WORD_BITS - run;
         }
         if (count < MM_WORD_BITS) {
