@@ -2,10 +2,10 @@
  * The frame allocator: the lowest free frame of the memory map, 4 KiB or 64 KiB.
  *
  * One 16-bit mask a block of 64 KiB, bit set = that 4 KiB frame is free; a block without RAM has
- * none. `whole` marks blocks that are out as one frame of 64 KiB.  Interrupts are off inside, so
- * any context may call.
+ * none. `whole` marks blocks that are out as one frame of 64 KiB.  One lock, with interrupts off, so
+ * any context may call, on any CPU.
  */
-#include "kernel.h"
+#include "k_cpus.h"
 
 #include "k_string.h"
 
@@ -25,6 +25,7 @@ static unsigned first_free;  /* no block below has a free frame */
 static unsigned first_whole; /* no block below is free as a whole */
 static size_t bytes_out, bytes_total;
 static bool checking;
+static struct k_lock frames;
 
 static uint16_t bits_of(size_t offset, size_t size)
 {
@@ -159,9 +160,9 @@ bool k_frame_alloc(size_t size, sh_paddr *out)
 
     if (size != FRAME_SIZE && size != BLOCK_SIZE)
         k_panic("k_frame_alloc: neither 4 KiB nor 64 KiB", size);
-    on = k_interrupts(false);
+    on = k_lock(&frames);
     done = take(size, &offset);
-    k_interrupts(on);
+    k_unlock(&frames, on);
     if (done)
         *out = k_ram_base + offset;
     return done;
@@ -176,7 +177,7 @@ void k_frame_free(sh_paddr frame, size_t size)
 
     if (frame < k_ram_base || frame - k_ram_base >= K_DIRECT_SIZE || (frame & (size - 1)) != 0)
         k_panic("k_frame_free: no frame", (uintptr_t)frame);
-    on = k_interrupts(false);
+    on = k_lock(&frames);
     bits = bits_of(offset, size);
     if ((ram[block] & bits) != bits || whole[block] != (size == BLOCK_SIZE))
         k_panic("k_frame_free: not a frame of this size", (uintptr_t)frame);
@@ -190,5 +191,5 @@ void k_frame_free(sh_paddr frame, size_t size)
     bytes_out -= size;
     first_free = block < first_free ? block : first_free;
     first_whole = block < first_whole ? block : first_whole;
-    k_interrupts(on);
+    k_unlock(&frames, on);
 }

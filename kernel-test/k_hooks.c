@@ -5,6 +5,8 @@
  */
 #include "k_hooks.h"
 
+#include "k_cpus.h"
+
 #include "test.h"
 
 const struct k_watch *k_watch;
@@ -35,7 +37,7 @@ void sh_kernel_frame_free(sh_paddr frame, size_t size)
     k_frame_free(frame, size);
 }
 
-/* One scratch page serves all code, so nobody may interrupt its user. */
+/* One scratch page serves all code of a CPU, so nobody may interrupt its user. */
 void *sh_kernel_phys_to_virt(sh_paddr address)
 {
     enter();
@@ -64,5 +66,5 @@ void sh_kernel_panic(enum sh_panic kind, const char *report)
 
 unsigned sh_kernel_cpu(void)
 {
-    return 0;
+    return k_cpu();
 }

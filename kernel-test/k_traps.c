@@ -2,35 +2,31 @@
  * What happens on a fault or an interrupt, once boot/<machine>/ has saved the registers: the fault
  * handler, faults that somebody expects, the timer, the end of a run that went wrong.
  */
-#include "kernel.h"
+#include "k_cpus.h"
 
 #include "test.h"
 
 bool (*volatile k_fault_handler)(uintptr_t address, bool write, bool present);
 void (*k_crash_hook)(uintptr_t address);
 
-static struct k_jump *expected; /* where to go on a fault; NULL = nobody expects one */
-static unsigned interrupt_depth;
-static void (*timer_handler)(void);
-static unsigned timer_period;
-
 bool k_faults(void (*fn)(void *), void *arg)
 {
     struct k_jump here;
-    struct k_jump *volatile outer = expected;
+    struct k_cpu *volatile cpu = k_this();
+    struct k_jump *volatile outer = cpu->expected;
     volatile bool on = k_interrupts(false);
-    volatile unsigned depth = interrupt_depth;
+    volatile unsigned depth = cpu->interrupt_depth;
     bool faulted;
 
     k_interrupts(on);
     faulted = k_setjmp(&here) != 0;
     if (!faulted) {
-        expected = &here;
+        cpu->expected = &here;
         fn(arg);
     }
-    expected = outer;
+    cpu->expected = outer;
     if (faulted) {
-        interrupt_depth = depth;
+        cpu->interrupt_depth = depth;
         k_interrupts(on);
     }
     return faulted;
@@ -40,8 +36,8 @@ bool k_trap(bool page_fault, uintptr_t address, bool write, bool present)
 {
     if (page_fault && k_fault_handler != NULL && k_fault_handler(address, write, present))
         return true;
-    if (expected != NULL)
-        k_longjmp(expected, 1);
+    if (k_this()->expected != NULL)
+        k_longjmp(k_this()->expected, 1);
     return false;
 }
 
@@ -64,24 +60,25 @@ void k_panic(const char *why, uintptr_t value)
 
 bool k_in_interrupt(void)
 {
-    return interrupt_depth > 0;
+    return k_this()->interrupt_depth > 0;
 }
 
 void k_interrupt_reset(void)
 {
     k_interrupts(false);
     k_timer_stop();
-    interrupt_depth = 0;
+    k_this()->interrupt_depth = 0;
     k_interrupts(true);
 }
 
 void k_timer_start(unsigned period, void (*handler)(void))
 {
     bool on = k_interrupts(false);
+    struct k_cpu *cpu = k_this();
 
-    timer_handler = handler;
-    timer_period = period;
-    if (interrupt_depth == 0) /* a handler's timer is armed when it returns */
+    cpu->timer_handler = handler;
+    cpu->timer_period = period;
+    if (cpu->interrupt_depth == 0) /* a handler's timer is armed when it returns */
         k_timer_arm(period);
     k_interrupts(on);
 }
@@ -90,18 +87,20 @@ void k_timer_stop(void)
 {
     bool on = k_interrupts(false);
 
-    timer_handler = NULL;
+    k_this()->timer_handler = NULL;
     k_timer_disarm();
     k_interrupts(on);
 }
 
 void k_timer_interrupt(void)
 {
-    if (timer_handler == NULL)
+    struct k_cpu *cpu = k_this();
+
+    if (cpu->timer_handler == NULL)
         return;
-    interrupt_depth++;
-    timer_handler();
-    interrupt_depth--;
-    if (timer_handler != NULL)
-        k_timer_arm(timer_period);
+    cpu->interrupt_depth++;
+    cpu->timer_handler();
+    cpu->interrupt_depth--;
+    if (cpu->timer_handler != NULL)
+        k_timer_arm(cpu->timer_period);
 }

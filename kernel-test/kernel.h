@@ -4,7 +4,7 @@
  * boot/<machine>/ starts the machine, builds its page tables and calls kmain; everything below is
  * either supplied by boot/<machine>/ (console, traps, timer, paging, jumps) or by the k_*.c files
  * beside this header, which only need what is declared here.  A port author takes boot/<machine>/,
- * k_frames.c and k_hooks.c as a starting point.
+ * k_frames.c, k_hooks.c and, for many CPUs, k_cpus.c as a starting point.
  *
  * The address space, on every machine:
  *
@@ -12,10 +12,12 @@
  *     0xC0000000 … 0xCFFFFFFF   direct map of the first 256 MiB of RAM; the image lies in it, at
  *                               0xC0100000, with pages of its own permissions
  *     0xD0000000 … 0xEFFFFFFF   unmapped: the area for windows
- *     0xF0000000 … 0xF1FFFFFF   the kernel's own: recursive tables, scratch pages, devices
+ *     0xF0000000 … 0xF1FFFFFF   the kernel's own: recursive tables, scratch pages, stacks of the other
+ *                               CPUs, devices
  *     0xF2000000 … 0xFFFFFFFF   unmapped
  *
- * One CPU.  Interrupts are on in kmain.
+ * kmain runs on CPU 0, with interrupts on; the other CPUs wait for work (k_cpus.h).  A directory is
+ * loaded by one CPU for itself; faults, interrupts and the timer are those of the CPU that calls.
  */
 #ifndef KERNEL_TEST_KERNEL_H
 #define KERNEL_TEST_KERNEL_H
@@ -90,7 +92,7 @@ unsigned k_directories(void);
 void k_directory_switch(unsigned number);
 /* Copies the entries for the 4 MiB around `base` from the loaded directory to the others. */
 void k_directory_copy(uintptr_t base);
-/* Maps one page (or with `large` a large page or section) into every directory, supervisor,
+/* While only this CPU knows the address: maps one page (or with `large` a large page or section) into every directory, supervisor,
  * writable, never executable: for tests that need the kernel in a window's way.  A missing leaf
  * table is taken from the frames, and given back by the k_unmap that leaves it empty.  false =
  * no frame, or a large page is wanted where a table is. */

@@ -7,6 +7,9 @@
 #include <stdarg.h>
 
 #include "kernel.h"
+#if !__STDC_HOSTED__
+#include "k_cpus.h"
+#endif
 #include "t_internal.h"
 
 struct field {
@@ -214,8 +217,14 @@ void t_vprintf(const char *format, va_list list)
 void t_printf(const char *format, ...)
 {
     va_list arguments;
+#if !__STDC_HOSTED__
+    bool entered = k_console_enter();
+#endif
 
     va_start(arguments, format);
     t_vprintf(format, arguments);
     va_end(arguments);
+#if !__STDC_HOSTED__
+    k_console_leave(entered);
+#endif
 }

@@ -2,7 +2,7 @@
 #ifndef BOOT_ARM_H
 #define BOOT_ARM_H
 
-#include "kernel-test/kernel.h"
+#include "kernel-test/k_cpus.h"
 
 /* Parts of the image, page aligned: linker/arm.ld. */
 extern char k_image_start[], k_text_end[], k_rodata_end[], k_image_end[];
@@ -21,17 +21,23 @@ struct arm_registers {
     unsigned r[13], lr, pc, cpsr;
 };
 
+/* boot.S: where a CPU begins, a physical address. */
+extern char arm_cpu_boot[];
+_Noreturn void arm_run_on(uintptr_t stack_high, void (*fn)(struct k_cpu *), struct k_cpu *cpu);
 /* start.c */
 _Noreturn void arm_start(void);
-/* paging.c: the final tables; the command line must be known. */
+_Noreturn void arm_cpu_start(struct k_cpu *cpu);
+/* paging.c: the final tables; the command line must be known.  Then each other CPU by itself. */
 void arm_paging_start(sh_paddr ram_size);
-/* traps.c */
+void arm_paging_join(void);
+/* traps.c.  Of CPU 0, then of each other one by itself. */
 void arm_traps_start(void);
+void arm_traps_join(void);
 void arm_trap(struct arm_registers *registers, unsigned kind);
-void arm_interrupt(void);
+void arm_interrupt(const struct arm_registers *registers);
 _Noreturn void arm_stack_overflow(uintptr_t pc);
 /* devices.c */
-void arm_read_device_tree(const void *tree, sh_paddr *ram_size);
+void arm_read_device_tree(const void *tree, sh_paddr *ram_size, unsigned *cpus);
 void arm_read_modules(sh_paddr ram_size);
 
 static inline uint32_t arm_big_endian(uint32_t value)

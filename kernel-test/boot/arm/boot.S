@@ -1,7 +1,7 @@
 /*
- * Entry on QEMU's virt machine: SVC mode, MMU off, one CPU.  A first table of sections (identity
- * for the image, the direct map, the devices) brings the kernel to where it is linked; paging.c
- * then builds the real tables.
+ * Entry on QEMU's virt machine: SVC mode, MMU off.  A first table of sections (identity for the
+ * image, the direct map, the devices) brings a CPU to where the kernel is linked; paging.c then
+ * builds the real tables.  CPU 0 comes by boot_start, the others by arm_cpu_boot.
  */
 #define OFFSET 0x80000000
 #define RAM 0x40000000
@@ -43,6 +43,20 @@ boot_start:
     ldr r2, =(0xF11 * 4)
     str r0, [r4, r2]
 
+    bl enable_mmu
+    ldr pc, =high
+
+/* r0 = the struct k_cpu, where it is linked. */
+    .globl arm_cpu_boot
+arm_cpu_boot:
+    cpsid if, #0x13
+    mov r5, r0
+    ldr r4, =(arm_boot_table - OFFSET)
+    bl enable_mmu
+    ldr pc, =high_cpu
+
+/* r4 = the table. */
+enable_mmu:
     mov r0, #0
     mcr p15, 0, r0, c8, c7, 0           /* TLB, instruction cache, branch predictor */
     mcr p15, 0, r0, c7, c5, 0
@@ -61,7 +75,7 @@ boot_start:
     orr r0, r0, r1
     mcr p15, 0, r0, c1, c0, 0
     isb
-    ldr pc, =high
+    bx lr
     .ltorg
 
     .text
@@ -74,7 +88,27 @@ high:
     ldr sp, =k_stack_top
     mov r11, #0
     bl arm_start
+
+high_cpu:
+    ldr r0, =arm_vectors
+    mcr p15, 0, r0, c12, c0, 0
+    mcr p15, 0, r5, c13, c0, 4          /* TPIDRPRW: the record */
+    ldr r1, [r5, #16]                   /* boot_stack: the upper half for aborts */
+    cps #0x17
+    mov sp, r1
+    cps #0x13
+    sub sp, r1, #2048
+    mov r11, #0
+    mov r0, r5
+    bl arm_cpu_start
     .ltorg
+
+/* void arm_run_on(uintptr_t stack_high, void (*fn)(struct k_cpu *), struct k_cpu *) */
+    .globl arm_run_on
+arm_run_on:
+    mov sp, r0
+    mov r0, r2
+    blx r1
 
     .bss
     .balign 16384

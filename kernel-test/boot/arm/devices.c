@@ -1,5 +1,5 @@
 /*
- * What QEMU hands over: the flattened device tree (memory, command line) and, through the firmware
+ * What QEMU hands over: the flattened device tree (memory, CPUs, command line) and, through the firmware
  * configuration device, the modules: files named opt/spanheap/<number>/<name>.
  */
 #include "arm.h"
@@ -40,7 +40,7 @@ static void read_property(const char *node, const char *name, const uint32_t *va
         k_command_line_set((const char *)value);
 }
 
-void arm_read_device_tree(const void *tree, sh_paddr *ram_size)
+void arm_read_device_tree(const void *tree, sh_paddr *ram_size, unsigned *cpus)
 {
     const uint32_t *header = tree;
     const uint32_t *token = header + arm_big_endian(header[2]) / 4;
@@ -54,6 +54,7 @@ void arm_read_device_tree(const void *tree, sh_paddr *ram_size)
 
         if (kind == NODE) {
             node = (const char *)token;
+            *cpus += begins(node, "cpu@");
             token += length_of(node) / 4 + 1;
         } else if (kind == PROPERTY) {
             uint32_t size = arm_big_endian(token[0]);

@@ -14,7 +14,7 @@
 #define PAGE_READ_ONLY 0x200u
 #define PAGE_XN 0x1u
 
-#define SCRATCH (K_PRIVATE_BASE + 0x00C00000u)
+#define SCRATCH (K_PRIVATE_BASE + 0x00C00000u) /* the slots of all CPUs: 1 MiB */
 #define IMAGE_TABLES 8u /* second-level tables for the first 8 MiB of RAM, which hold the image */
 
 static uint32_t upper[K_MAX_DIRECTORIES][ENTRIES] __attribute__((aligned(16384)));
@@ -23,7 +23,9 @@ static uint32_t image_tables[IMAGE_TABLES][LEAVES] __attribute__((aligned(1024))
 static uint32_t private_table[LEAVES] __attribute__((aligned(1024)));
 
 static bool split, scratch;
-static unsigned directory_count = 1, current;
+static unsigned directory_count = 1;
+
+const uintptr_t k_slots = SCRATCH;
 
 static uint32_t physical(const void *address)
 {
@@ -92,6 +94,11 @@ void arm_paging_start(sh_paddr ram_size)
     directory_count = k_option_is("dirs", "2") ? 2 : 1;
     for (unsigned i = 0; i < directory_count; i++)
         build(i, ram_size);
+    arm_paging_join();
+}
+
+void arm_paging_join(void)
+{
     ARM_SYNC();
     if (split) {
         ARM_WRITE("0, %0, c2, c0, 1", physical(upper[0]) | 0x4A);
@@ -116,19 +123,33 @@ void *k_phys(sh_paddr address)
     return (void *)(K_DIRECT_BASE + (uintptr_t)address - ARM_RAM);
 }
 
+void k_slot_map(uintptr_t address, sh_paddr frame)
+{
+    private_table[address >> 12 & (LEAVES - 1)] = ((uint32_t)frame & ~4095u) | PAGE | PAGE_XN;
+    ARM_SYNC();
+}
+
+void k_tlb_flush(uintptr_t base, size_t size)
+{
+    if (size > 32 * 4096u)
+        flush_all();
+    else
+        for (size_t done = 0; done < size; done += 4096)
+            flush_page(base + done);
+}
+
 void *k_phys_window(sh_paddr address)
 {
-    static unsigned turn;
-    uintptr_t virtual = SCRATCH + turn * 4096u;
+    struct k_cpu *cpu = k_this();
+    uintptr_t pages = SCRATCH + cpu->number * K_SLOT_SIZE, virtual = pages + cpu->scratch * 4096u;
 
     if (!scratch)
         return k_phys(address);
-    private_table[turn] = 0;
+    private_table[virtual >> 12 & (LEAVES - 1)] = 0;
     flush_page(virtual);
-    turn = (turn + 1) % K_SCRATCH_COUNT;
-    virtual = SCRATCH + turn * 4096u;
-    private_table[turn] = ((uint32_t)address & ~4095u) | PAGE | PAGE_XN;
-    ARM_SYNC();
+    cpu->scratch = (cpu->scratch + 1) % K_SCRATCH_COUNT;
+    virtual = pages + cpu->scratch * 4096u;
+    k_slot_map(virtual, address);
     return (void *)(virtual + ((uintptr_t)address & 4095));
 }
 
@@ -156,7 +177,7 @@ void k_directory_switch(unsigned number)
 
     if (number >= directory_count)
         k_panic("no such directory", number);
-    current = number;
+    k_this()->directory = number;
     ARM_SYNC();
     ARM_WRITE("0, %0, c2, c0, 0", k_directory_root(number, 0) | 0x4A);
     if (split)
@@ -167,6 +188,8 @@ void k_directory_switch(unsigned number)
 
 void k_directory_copy(uintptr_t base)
 {
+    unsigned current = k_this()->directory;
+
     base &= ~(uintptr_t)0x3FFFFF;
     for (unsigned number = 0; number < directory_count; number++)
         for (uintptr_t i = 0; number != current && i < 4; i++)
@@ -182,7 +205,7 @@ static void set_all(uintptr_t address, uint32_t entry)
 
 bool k_map(uintptr_t address, sh_paddr frame, bool large)
 {
-    uint32_t entry = *top_entry(current, address);
+    uint32_t entry = *top_entry(k_this()->directory, address);
     uint32_t *table;
 
     if (large) {
@@ -208,7 +231,7 @@ bool k_map(uintptr_t address, sh_paddr frame, bool large)
 
 void k_unmap(uintptr_t address)
 {
-    uint32_t entry = *top_entry(current, address), frame = entry & 0xFFFFF000u;
+    uint32_t entry = *top_entry(k_this()->directory, address), frame = entry & 0xFFFFF000u;
     bool empty = false;
 
     if ((entry & 3) == TABLE) {

@@ -68,11 +68,78 @@ static void start_cycle_counter(void)
     ARM_WRITE("0, %0, c9, c12, 1", 1u << 31); /* the cycle counter */
 }
 
+/*
+ * The other CPUs
+ */
+
+#define PSCI_CPU_ON 0x84000003u
+
+static void set_record(struct k_cpu *cpu)
+{
+    ARM_WRITE("0, %0, c13, c0, 4", (uintptr_t)cpu);
+}
+
+unsigned k_cpu_number(void)
+{
+    return ((const struct k_cpu *)(uintptr_t)ARM_READ("0, %0, c13, c0, 4"))->number;
+}
+
+_Static_assert(offsetof(struct k_cpu, stack_guard) == 8 && offsetof(struct k_cpu, boot_stack) == 16,
+               "vectors.S and boot.S know them");
+
+/* In a cluster of up to 8 the number is the affinity. */
+void k_cpu_boot(struct k_cpu *cpu)
+{
+    register uint32_t r0 __asm__("r0") = PSCI_CPU_ON;
+    register uint32_t r1 __asm__("r1") = cpu->number;
+    register uint32_t r2 __asm__("r2") = (uintptr_t)arm_cpu_boot;
+    register uint32_t r3 __asm__("r3") = (uintptr_t)cpu;
+
+    ARM_SYNC();
+    __asm__ volatile(".arch_extension virt\n\thvc #0" : "+r"(r0) : "r"(r1), "r"(r2), "r"(r3) : "memory");
+    if (r0 != 0)
+        k_panic("PSCI CPU_ON", r0);
+}
+
+void k_cpu_boot_done(void)
+{
+}
+
+/* On a stack in the direct map, with the first tables. */
+void arm_cpu_start(struct k_cpu *cpu)
+{
+    arm_paging_join();
+    arm_traps_join();
+    start_cycle_counter();
+    arm_run_on(cpu->stack_high, k_cpu_main, cpu);
+}
+
+/* The interrupt ends the wait also while it is masked. */
+void k_wait(void)
+{
+    __asm__ volatile("dsb\n\twfi" : : : "memory");
+    k_interrupts(true);
+    __asm__ volatile("isb" : : : "memory");
+    k_interrupts(false);
+}
+
+static void start_first(void)
+{
+    struct k_cpu *cpu = &k_cpu_table[0];
+
+    cpu->stack_guard = (uintptr_t)k_stack_guard;
+    cpu->stack_low = (uintptr_t)k_stack_bottom;
+    cpu->stack_high = (uintptr_t)k_stack_top;
+    set_record(cpu);
+}
+
 void arm_start(void)
 {
     sh_paddr ram_size = 0;
+    unsigned cpus = 0;
 
-    arm_read_device_tree((const void *)K_DIRECT_BASE, &ram_size);
+    start_first();
+    arm_read_device_tree((const void *)K_DIRECT_BASE, &ram_size, &cpus);
     if (ram_size == 0)
         k_panic("no device tree, or no memory in it", 0);
     k_memory_add(ARM_RAM, ram_size < K_DIRECT_SIZE ? ram_size : K_DIRECT_SIZE);
@@ -83,5 +150,6 @@ void arm_start(void)
     arm_paging_start(ram_size);
     arm_traps_start();
     k_interrupts(true);
+    k_cpus_start(cpus);
     kmain();
 }

@@ -1,5 +1,5 @@
 /*
- * Exceptions, the interrupt controller (GICv2), and the virtual timer.  The timer counts 62.5 MHz
+ * Exceptions, the interrupt controller (GICv2) with its interrupts between CPUs, and the virtual timer.  The timer counts 62.5 MHz
  * in QEMU: an interrupt lands on one instruction in sixteen, counted from when it was armed.
  */
 #include "arm.h"
@@ -7,6 +7,7 @@
 #include "kernel-test/test.h"
 
 #define TIMER_INTERRUPT 27u
+#define CPU_INTERRUPT 1u
 #define NANOSECONDS_LOG2 4 /* a tick is 16 ns */
 
 static const char *const names[] = {
@@ -23,13 +24,25 @@ static volatile uint32_t *cpu_interface(unsigned offset)
     return (volatile uint32_t *)(ARM_GIC + 0x10000 + offset);
 }
 
-void arm_traps_start(void)
+/* What each CPU sees as its own. */
+void arm_traps_join(void)
 {
     k_timer_disarm();
-    *distributor(0x000) = 1;
-    *distributor(0x100) = 1u << TIMER_INTERRUPT;
+    *distributor(0x100) = 1u << TIMER_INTERRUPT | 1u << CPU_INTERRUPT;
     *cpu_interface(0x04) = 0xFF; /* priority mask */
     *cpu_interface(0x00) = 1;
+}
+
+void arm_traps_start(void)
+{
+    *distributor(0x000) = 1;
+    arm_traps_join();
+}
+
+void k_cpu_kick(unsigned number)
+{
+    ARM_SYNC(); /* what was asked is seen first */
+    *distributor(0xF00) = 1u << (16 + number) | CPU_INTERRUPT;
 }
 
 void k_timer_arm(unsigned period)
@@ -48,7 +61,7 @@ void k_timer_disarm(void)
 }
 
 /* Ended at the controller before the handler runs: it may jump away. */
-void arm_interrupt(void)
+void arm_interrupt(const struct arm_registers *registers)
 {
     uint32_t number = *cpu_interface(0x0C);
 
@@ -59,13 +72,15 @@ void arm_interrupt(void)
     *cpu_interface(0x10) = number;
     if ((number & 0x3FF) == TIMER_INTERRUPT)
         k_timer_interrupt();
+    if ((number & 0x3FF) == CPU_INTERRUPT)
+        k_cpu_interrupt((uintptr_t)registers);
 }
 
 static void print(const struct arm_registers *r, unsigned kind, unsigned status, unsigned address)
 {
     const char *access = kind == 3 ? "execution" : (status & 0x800) != 0 ? "write" : "read";
 
-    t_printf("\n%s at pc %x", names[kind], r->pc);
+    t_printf("\nCPU %u: %s at pc %x", k_cpu(), names[kind], r->pc);
     if (kind >= 3)
         t_printf(": %s of %x, status %x", access, address, status);
     for (unsigned i = 0; i < 13; i++)
@@ -96,7 +111,7 @@ void arm_trap(struct arm_registers *r, unsigned kind)
 
 void arm_stack_overflow(uintptr_t pc)
 {
-    t_printf("\nstack overflow at pc %lx; stack guard at %p\n", (unsigned long)pc,
-             (void *)k_stack_guard);
+    t_printf("\nstack overflow at pc %lx; stack guard at %lx\n", (unsigned long)pc,
+             (unsigned long)k_this()->stack_guard);
     k_exit(false);
 }

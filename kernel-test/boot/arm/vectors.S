@@ -1,6 +1,6 @@
 /*
  * Exception entries.  Everything is handled in SVC mode on the kernel's stack, with the registers
- * in a struct arm_registers; only an abort with sp in the stack's guard page, or about to get
+ * in a struct arm_registers; only an abort with sp in its stack's guard page, or about to get
  * there, stays on the abort stack, because the kernel's stack is what is broken.
  */
     .arch armv7-a
@@ -54,7 +54,8 @@ data_abort:
     cps #0x13
     mov r0, sp
     cps #0x17
-    ldr r1, =k_stack_guard
+    mrc p15, 0, r1, c13, c0, 4          /* the CPU's record: stack_guard */
+    ldr r1, [r1, #8]
     sub r0, r0, r1
     cmp r0, #(4096 + 256)
     pop {r0, r1}

@@ -77,12 +77,73 @@ x86_load_segments:
     mov %eax, %ds
     mov %eax, %es
     mov %eax, %fs
-    mov %eax, %gs
     mov %eax, %ss
     ljmp $0x08, $1f
-1:  mov $0x18, %eax
+1:  mov $0x28, %eax                     /* the CPU's record */
+    mov %eax, %gs
+    mov $0x18, %eax
     ltr %ax
     ret
+
+/* What a CPU runs first, copied to AP: real mode, cs = AP >> 4.  It gets a flat GDT, the page tables
+ * of CPU 0 with an identity map of this page, and the stack that x86_ap_stack says. */
+#define AP 0x8000
+#define THERE(symbol) (AP + (symbol) - x86_ap_code)
+    .section .data
+    .globl x86_ap_code, x86_ap_code_end, x86_ap_cr3, x86_ap_cr4, x86_ap_nx, x86_ap_stack
+    .balign 16
+    .code16
+x86_ap_code:
+    cli
+    cld
+    mov %cs, %ax
+    mov %ax, %ds
+    lgdtl ap_gdtr - x86_ap_code
+    mov %cr0, %eax
+    or $1, %eax
+    mov %eax, %cr0
+    ljmpl $0x08, $THERE(1f)
+    .code32
+1:  mov $0x10, %eax
+    mov %eax, %ds
+    mov %eax, %es
+    mov %eax, %fs
+    mov %eax, %gs
+    mov %eax, %ss
+    mov THERE(x86_ap_cr4), %eax
+    mov %eax, %cr4
+    mov THERE(x86_ap_cr3), %eax
+    mov %eax, %cr3
+    cmpl $0, THERE(x86_ap_nx)
+    je 2f
+    mov $0xC0000080, %ecx               /* EFER.NXE */
+    rdmsr
+    or $0x800, %eax
+    wrmsr
+2:  mov %cr0, %eax
+    and $0x9FFFFFFF, %eax               /* caches on */
+    or $0x80010000, %eax                /* PG, WP */
+    mov %eax, %cr0
+    mov THERE(x86_ap_stack), %esp
+    xor %ebp, %ebp
+    mov $x86_ap_start, %eax
+    call *%eax
+    .balign 8
+ap_gdt:
+    .quad 0, 0x00CF9A000000FFFF, 0x00CF92000000FFFF
+ap_gdtr:
+    .word 23
+    .long THERE(ap_gdt)
+    .balign 4
+x86_ap_cr3:
+    .long 0
+x86_ap_cr4:
+    .long 0
+x86_ap_nx:
+    .long 0
+x86_ap_stack:
+    .long 0
+x86_ap_code_end:
 
     .bss
     .balign 4096

@@ -15,7 +15,7 @@
 #define NX ((uint64_t)1 << 63)
 #define ADDRESS_BITS 0x000FFFFFFFFFF000u
 
-#define SCRATCH (K_PRIVATE_BASE + 0x00C00000u)
+#define SCRATCH (K_PRIVATE_BASE + 0x00C00000u) /* the slots of all CPUs; the APIC lies behind them */
 #define IMAGE_TABLES 4 /* leaf tables for the first 8 MiB of RAM, which hold the image */
 
 static uint8_t directories[K_MAX_DIRECTORIES][4][4096] __attribute__((aligned(4096)));
@@ -25,7 +25,9 @@ static uint8_t private_table[4096] __attribute__((aligned(4096)));
 
 static bool pae, scratch;
 static uint64_t nx; /* NX or 0 */
-static unsigned directory_count = 1, current;
+static unsigned directory_count = 1;
+
+const uintptr_t k_slots = SCRATCH;
 
 static uint64_t physical(const void *address)
 {
@@ -158,8 +160,8 @@ void *k_phys(sh_paddr address)
 
 void *k_phys_window(sh_paddr address)
 {
-    static unsigned turn;
-    uintptr_t virtual = SCRATCH + turn * 4096u;
+    struct k_cpu *cpu = k_this();
+    uintptr_t pages = SCRATCH + cpu->number * K_SLOT_SIZE, virtual = pages + cpu->scratch * 4096u;
     size_t index;
     void *table;
 
@@ -168,11 +170,38 @@ void *k_phys_window(sh_paddr address)
     table = leaf_entry_table(virtual, &index);
     set(table, index, 0);
     x86_flush_page(virtual);
-    turn = (turn + 1) % K_SCRATCH_COUNT;
-    virtual = SCRATCH + turn * 4096u;
+    cpu->scratch = (cpu->scratch + 1) % K_SCRATCH_COUNT;
+    virtual = pages + cpu->scratch * 4096u;
     table = leaf_entry_table(virtual, &index);
     set(table, index, (address & ADDRESS_BITS) | PRESENT | WRITABLE | nx);
     return (void *)(virtual + (uintptr_t)(address & 4095));
+}
+
+void k_slot_map(uintptr_t address, sh_paddr frame)
+{
+    size_t index;
+    void *table = leaf_entry_table(address, &index);
+
+    set(table, index, (frame & ADDRESS_BITS) | PRESENT | WRITABLE | nx);
+}
+
+void x86_paging_identity(bool on)
+{
+    set(directories[0], 0, on ? LARGE | PRESENT : 0);
+}
+
+bool x86_paging_nx(void)
+{
+    return nx != 0;
+}
+
+void k_tlb_flush(uintptr_t base, size_t size)
+{
+    if (size > 32 * 4096u)
+        x86_load_cr3(x86_cr3());
+    else
+        for (size_t done = 0; done < size; done += 4096)
+            x86_flush_page(base + done);
 }
 
 sh_paddr k_directory_root(unsigned number, uintptr_t address)
@@ -198,7 +227,7 @@ void k_directory_switch(unsigned number)
 
     if (number >= directory_count)
         k_panic("no such directory", number);
-    current = number;
+    k_this()->directory = number;
     x86_traps_directory(directory_cr3(number));
     x86_load_cr3(directory_cr3(number));
     k_interrupts(on);
@@ -207,6 +236,7 @@ void k_directory_switch(unsigned number)
 void k_directory_copy(uintptr_t base)
 {
     size_t first = (base & ~(uintptr_t)0x3FFFFF) >> large_shift(), count = pae ? 2 : 1;
+    unsigned current = k_this()->directory;
 
     for (unsigned number = 0; number < directory_count; number++)
         for (size_t i = first; number != current && i < first + count; i++)
@@ -223,7 +253,7 @@ bool k_map(uintptr_t address, sh_paddr frame, bool large)
 {
     size_t top = address >> large_shift(), index;
     void *table;
-    uint64_t entry = get(directories[current], top);
+    uint64_t entry = get(directories[k_this()->directory], top);
 
     if (large) {
         if ((entry & PRESENT) != 0)
@@ -247,7 +277,7 @@ bool k_map(uintptr_t address, sh_paddr frame, bool large)
 void k_unmap(uintptr_t address)
 {
     size_t top = address >> large_shift(), index;
-    uint64_t entry = get(directories[current], top);
+    uint64_t entry = get(directories[k_this()->directory], top);
     void *table;
     bool empty;
 

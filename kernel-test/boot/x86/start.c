@@ -4,6 +4,7 @@
  */
 #include "x86.h"
 
+#include "kernel-test/k_string.h"
 #include "kernel-test/test.h"
 
 #define COM1 0x3F8
@@ -123,6 +124,82 @@ static void read_modules(const struct multiboot_information *information)
     }
 }
 
+/*
+ * The other CPUs
+ */
+
+#define FIRMWARE_SELECT 0x510
+#define FIRMWARE_DATA 0x511
+#define FIRMWARE_CPUS 5
+#define APIC_INIT 0x4500u
+#define APIC_START 0x4600u
+#define AP_PATIENCE 10000u
+
+static unsigned count_cpus(void)
+{
+    __asm__ volatile("outw %w0, %w1" : : "a"(FIRMWARE_CPUS), "d"(FIRMWARE_SELECT));
+    return x86_in8(FIRMWARE_DATA);
+}
+
+static struct k_cpu *starting;
+
+void k_cpu_boot(struct k_cpu *cpu)
+{
+    starting = cpu;
+    x86_ap_cr3 = x86_cr3();
+    x86_ap_cr4 = x86_cr4();
+    x86_ap_nx = x86_paging_nx();
+    x86_ap_stack = cpu->stack_high;
+    memcpy(k_phys(X86_AP_CODE), x86_ap_code, (size_t)(x86_ap_code_end - x86_ap_code));
+    x86_paging_identity(true);
+    x86_apic_send(cpu->number, APIC_INIT);
+    for (unsigned i = 0; i < AP_PATIENCE; i++)
+        k_pause();
+    x86_apic_send(cpu->number, APIC_START | X86_AP_CODE >> 12);
+}
+
+/* They forget the identity map. */
+void k_cpu_boot_done(void)
+{
+    x86_paging_identity(false);
+    k_tlb_flush(0, K_DIRECT_BASE);
+    k_tlb_shootdown(0, K_DIRECT_BASE);
+}
+
+void x86_ap_start(void)
+{
+    x86_traps_join(starting);
+    x86_apic_on();
+    k_cpu_main(starting);
+}
+
+/* From the segment behind %gs. */
+unsigned k_cpu_number(void)
+{
+    unsigned number;
+
+    __asm__ volatile("mov %%gs:0, %0" : "=r"(number));
+    return number;
+}
+
+void k_wait(void)
+{
+    __asm__ volatile("sti\n\thlt\n\tcli" : : : "memory");
+}
+
+static void start_first(void)
+{
+    struct k_cpu *cpu = &k_cpu_table[0];
+
+    cpu->stack_guard = (uintptr_t)k_stack_guard;
+    cpu->stack_low = (uintptr_t)k_stack_bottom;
+    cpu->stack_high = (uintptr_t)k_stack_top;
+    x86_apic_on();
+    k_timer_disarm();
+    k_interrupts(true);
+    k_cpus_start(count_cpus());
+}
+
 /* QEMU puts the image's file name before the words. */
 void x86_start(uint32_t magic, uint32_t physical)
 {
@@ -139,7 +216,6 @@ void x86_start(uint32_t magic, uint32_t physical)
         read_modules(information);
     x86_traps_start();
     x86_paging_start(ram_end);
-    k_timer_disarm();
-    k_interrupts(true);
+    start_first();
     kmain();
 }

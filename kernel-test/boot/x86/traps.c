@@ -1,5 +1,7 @@
 /*
- * Segments, the interrupt table, exceptions, and the local APIC's timer.
+ * Segments, the interrupt table, exceptions, the local APIC: its timer, and interrupts between CPUs.
+ *
+ * Each CPU has a GDT of its own, with its tasks and, behind %gs, its struct k_cpu.
  *
  * A double fault is a task switch, since it mostly means that the stack ran into its guard page.
  * The APIC is used instead of the PIT because it counts in nanoseconds under QEMU: with -icount
@@ -10,7 +12,10 @@
 #include "kernel-test/test.h"
 
 #define TIMER_VECTOR 0x40
+#define CPU_VECTOR 0x41
 #define SPURIOUS_VECTOR 0xFF
+
+#define APIC_FIXED 0x4000u
 
 struct task {
     uint32_t link, esp0, ss0, esp1, ss1, esp2, ss2, cr3, eip, eflags;
@@ -23,10 +28,12 @@ struct table_register {
     uint32_t base;
 };
 
-static struct task main_task, fault_task;
-static uint64_t segments[5]; /* null, code, data, main task, double-fault task */
+static struct cpu {
+    struct task main, fault;
+    uint64_t segments[6]; /* null, code, data, main task, double-fault task, its record */
+    uint32_t fault_stack[512] __attribute__((aligned(16)));
+} cpus[K_MAX_CPUS];
 static uint32_t gates[256][2];
-static uint32_t fault_stack[512] __attribute__((aligned(16)));
 
 static const char *const names[] = {
     "divide", "debug", "NMI", "breakpoint", "overflow", "bound", "invalid opcode", "no FPU",
@@ -59,38 +66,52 @@ static void mask_old_controllers(void)
         x86_out8(settings[i][0], (uint8_t)settings[i][1]);
 }
 
+/* Byte-granular, writable, as large as the record. */
+static uint64_t record_segment(const struct k_cpu *cpu)
+{
+    uint64_t base = (uintptr_t)cpu;
+
+    return (sizeof *cpu - 1) | (base & 0xFFFFFF) << 16 | (uint64_t)0x4092 << 40 | (base >> 24) << 56;
+}
+
+void x86_traps_join(struct k_cpu *self)
+{
+    struct cpu *cpu = &cpus[self->number];
+    struct table_register gdt = { 0, sizeof cpu->segments - 1, (uintptr_t)cpu->segments };
+    struct table_register idt = { 0, sizeof gates - 1, (uintptr_t)gates };
+
+    cpu->segments[1] = 0x00CF9A000000FFFFu;
+    cpu->segments[2] = 0x00CF92000000FFFFu;
+    cpu->segments[3] = task_segment(&cpu->main);
+    cpu->segments[4] = task_segment(&cpu->fault);
+    cpu->segments[5] = record_segment(self);
+    cpu->fault.eip = (uintptr_t)x86_double_fault;
+    cpu->fault.esp = (uintptr_t)(cpu->fault_stack + 512);
+    cpu->fault.eflags = 2;
+    cpu->fault.cs = 0x08;
+    cpu->fault.es = cpu->fault.ss = cpu->fault.ds = cpu->fault.fs = 0x10;
+    cpu->fault.gs = 0x28;
+    cpu->fault.io = cpu->main.io = sizeof cpu->main << 16;
+    cpu->fault.cr3 = x86_cr3();
+    x86_load_segments(&gdt.limit, &idt.limit);
+}
+
 void x86_traps_start(void)
 {
-    static struct table_register gdt, idt;
-
-    segments[1] = 0x00CF9A000000FFFFu;
-    segments[2] = 0x00CF92000000FFFFu;
-    segments[3] = task_segment(&main_task);
-    segments[4] = task_segment(&fault_task);
     for (unsigned i = 0; i < 32; i++)
         set_gate(i, x86_vectors[i]);
     set_gate(TIMER_VECTOR, x86_vectors[32]);
     set_gate(SPURIOUS_VECTOR, x86_vectors[33]);
+    set_gate(CPU_VECTOR, x86_vectors[34]);
     gates[8][0] = 0x20u << 16;
     gates[8][1] = 0x8500u; /* a task gate */
-    fault_task.eip = (uintptr_t)x86_double_fault;
-    fault_task.esp = (uintptr_t)(fault_stack + 512);
-    fault_task.eflags = 2;
-    fault_task.cs = 0x08;
-    fault_task.es = fault_task.ss = fault_task.ds = fault_task.fs = fault_task.gs = 0x10;
-    fault_task.io = main_task.io = sizeof main_task << 16;
-    gdt.limit = sizeof segments - 1;
-    gdt.base = (uintptr_t)segments;
-    idt.limit = sizeof gates - 1;
-    idt.base = (uintptr_t)gates;
-    fault_task.cr3 = x86_cr3();
-    x86_load_segments(&gdt.limit, &idt.limit);
+    x86_traps_join(&k_cpu_table[0]);
     mask_old_controllers();
 }
 
 void x86_traps_directory(uint32_t cr3)
 {
-    fault_task.cr3 = cr3;
+    cpus[k_cpu()].fault.cr3 = cr3;
 }
 
 static uintptr_t fault_address(void)
@@ -103,15 +124,17 @@ static uintptr_t fault_address(void)
 
 void x86_stack_overflow(void)
 {
-    t_printf("\ndouble fault at eip %x, esp %x, cr2 %lx; stack guard at %p\n", main_task.eip,
-             main_task.esp, (unsigned long)fault_address(), (void *)k_stack_guard);
+    const struct task *task = &cpus[k_cpu()].main;
+
+    t_printf("\ndouble fault at eip %x, esp %x, cr2 %lx; stack guard at %lx\n", task->eip, task->esp,
+             (unsigned long)fault_address(), (unsigned long)k_this()->stack_guard);
     k_exit(false);
 }
 
 /* Only as far as frame pointers were kept. */
 static void print_callers(uintptr_t frame)
 {
-    uintptr_t bottom = (uintptr_t)k_stack_bottom, top = (uintptr_t)k_stack_top;
+    uintptr_t bottom = k_this()->stack_low, top = k_this()->stack_high;
 
     t_printf("callers:");
     while (frame >= bottom && frame <= top - 8 && frame % 4 == 0) {
@@ -130,7 +153,7 @@ static void print(const struct x86_registers *r, uintptr_t address)
     const char *access = (r->error & 2) != 0 ? "write" : (r->error & 16) != 0 ? "fetch" : "read";
     const char *why = (r->error & 1) != 0 ? "not allowed" : "not present";
 
-    t_printf("\n%s (vector %u, error %x) at eip %x",
+    t_printf("\nCPU %u: %s (vector %u, error %x) at eip %x", k_cpu(),
              r->vector < 20 ? names[r->vector] : "exception", r->vector, r->error, r->eip);
     if (r->vector == 14)
         t_printf(": %s of %lx, %s", access, (unsigned long)address, why);
@@ -158,15 +181,42 @@ void x86_trap(struct x86_registers *r)
     }
     if (r->vector == 33)
         return;
+    if (r->vector == 34) {
+        *apic(0xB0) = 0;
+        k_cpu_interrupt((uintptr_t)r);
+        return;
+    }
     if (k_trap(page, address, (r->error & 2) != 0, (r->error & 1) != 0))
         return;
     print(r, address);
     k_crash(page ? address : r->eip);
 }
 
+void x86_apic_on(void)
+{
+    *apic(0xF0) = 0x100 | SPURIOUS_VECTOR;
+}
+
+/* Interrupts are off. */
+void x86_apic_send(unsigned number, uint32_t command)
+{
+    while ((*apic(0x300) & 0x1000) != 0) /* the last one is on its way */
+        k_pause();
+    *apic(0x310) = number << 24;
+    *apic(0x300) = command;
+}
+
+void k_cpu_kick(unsigned number)
+{
+    bool on = k_interrupts(false);
+
+    x86_apic_send(number, APIC_FIXED | CPU_VECTOR);
+    k_interrupts(on);
+}
+
 void k_timer_arm(unsigned period)
 {
-    *apic(0xF0) = 0x100 | SPURIOUS_VECTOR; /* on */
+    x86_apic_on();
     *apic(0x3E0) = 0xB;                    /* divide by 1 */
     *apic(0x320) = TIMER_VECTOR;           /* one shot */
     *apic(0x380) = period > 0 ? period : 1;

@@ -1,6 +1,6 @@
 /*
  * Interrupt entries.  Each pushes an error code (or 0) and its number; x86_vectors lists the
- * entries of the 32 exceptions, then the timer's and the spurious one's.
+ * entries of the 32 exceptions, then the timer's, the spurious one's and that of other CPUs.
  */
     .macro ENTRY number
     .if (\number == 8) || ((\number >= 10) && (\number <= 14)) || (\number == 17) || (\number == 21)
@@ -20,7 +20,7 @@ entry_\number:
     .text
     .altmacro
     .set i, 0
-    .rept 34
+    .rept 35
     ENTRY %i
     .set i, i + 1
     .endr
@@ -46,7 +46,7 @@ x86_double_fault:
     .globl x86_vectors
 x86_vectors:
     .set i, 0
-    .rept 34
+    .rept 35
     ADDRESS %i
     .set i, i + 1
     .endr
