@@ -12,7 +12,7 @@ enum k_request { K_STOP = 1, K_SHOOTDOWN = 2, K_WORK = 4 };
 #define STACK_PAGES ((K_SLOT_SIZE - K_SLOT_GUARD) / 4096 - 1)
 #define CONSOLE_PATIENCE 10000000u
 
-struct k_cpu k_cpu_table[8];
+struct k_cpu k_cpu_table[K_RECORDS];
 unsigned k_cpu_count = 1;
 unsigned k_shootdowns;
 void (*k_while_stopped)(void);

@@ -39,7 +39,8 @@ struct k_cpu {
     uintptr_t saved;         /* while it stands: its registers, and its stack from there up */
 };
 
-extern struct k_cpu k_cpu_table[8];
+#define K_RECORDS 8
+extern struct k_cpu k_cpu_table[K_RECORDS];
 extern unsigned k_cpu_count; /* that run; 1 until the others are started */
 
 /* The number of the running CPU, and its record. */

@@ -75,6 +75,9 @@ const struct sh_hooks *rig_hooks(void);
 /* The same with scan_stacks, stop_world and resume_world: what the stack refers to is kept. */
 const struct sh_hooks *rig_stack_hooks(void);
 
+/* The same with tlb_shootdown, for a heap of many CPUs.  Only booted. */
+const struct sh_hooks *rig_cpu_hooks(void);
+
 /* Text logged through the log hook since rig_log_clear, up to 16 KiB, 0-terminated. */
 const char *rig_log(void);
 void rig_log_clear(void);

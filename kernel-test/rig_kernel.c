@@ -4,19 +4,27 @@
  *
  * The probe runs inside the hooks that may query the heap: frame_alloc, frame_free, phys_to_virt,
  * root_table, panic, top_level_changed; not inside cpu, context, cycles and log, which may not.
+ *
+ * With many CPUs hooks run on all of them, under one lock; scripts, probes and expected panics are for
+ * tests of one CPU.
  */
 #include "rig.h"
 
+#include "k_cpus.h"
 #include "k_hooks.h"
 #include "k_string.h"
 #include "test.h"
 #include "walk.h"
+#ifndef WITHOUT_GC
+#include "gc/gc.h"
+#endif
 
 #define FRAME_BITS (K_DIRECT_SIZE / 4096)
 #define LOG_SIZE 16384u
 
 static uint32_t held[FRAME_BITS / 32];
 static size_t held_bytes, budget;
+static struct k_lock ledger, logging; /* calls, frames held; the log */
 static struct walk_window windows[SH_MAX_WINDOWS];
 static unsigned window_count;
 static unsigned long calls, failed, fail_at;
@@ -52,16 +60,20 @@ static void enter(void)
 
 static bool may_alloc(size_t size)
 {
+    bool on = k_lock(&ledger), refused;
+
     calls++;
-    if (fail_at != 0 && (calls == fail_at || (calls > fail_at && fail_on))) {
-        failed++;
-        return false;
-    }
-    return budget == 0 || (held_bytes <= budget && size <= budget - held_bytes);
+    refused = fail_at != 0 && (calls == fail_at || (calls > fail_at && fail_on));
+    failed += refused;
+    refused |= budget != 0 && (held_bytes > budget || size > budget - held_bytes);
+    k_unlock(&ledger, on);
+    return !refused;
 }
 
 static void frame(sh_paddr address, size_t size, bool taken)
 {
+    bool on = k_lock(&ledger);
+
     for (size_t offset = 0; offset < size; offset += 4096) {
         unsigned number = (unsigned)((address + offset - k_ram_base) / 4096);
         uint32_t bit = 1u << number % 32;
@@ -71,6 +83,7 @@ static void frame(sh_paddr address, size_t size, bool taken)
         held[number / 32] ^= bit;
     }
     held_bytes = taken ? held_bytes + size : held_bytes - size;
+    k_unlock(&ledger, on);
 }
 
 static void copy_report(const char *report)
@@ -104,16 +117,16 @@ static enum sh_context context(void)
     return scripted_context;
 }
 
-static void log_line(const char *text)
+static void log_line(const char *line)
 {
-    bool on = k_interrupts(false);
+    bool on = k_lock(&logging);
 
-    for (; *text != 0 && log_length + 2 < LOG_SIZE; text++)
-        log_text[log_length++] = *text;
+    for (; *line != 0 && log_length + 2 < LOG_SIZE; line++)
+        log_text[log_length++] = *line;
     if (log_length + 1 < LOG_SIZE)
         log_text[log_length++] = '\n';
     log_text[log_length] = 0;
-    k_interrupts(on);
+    k_unlock(&logging, on);
 }
 
 static void top_level_changed(uintptr_t base)
@@ -126,14 +139,15 @@ static void top_level_changed(uintptr_t base)
 static uint64_t cycles(void)
 {
     static uint32_t last, high;
-    bool on = k_interrupts(false);
+    static struct k_lock lock;
+    bool on = k_lock(&lock);
     uint32_t now = k_cycles();
     uint64_t all;
 
     high += now < last;
     last = now;
     all = (uint64_t)high << 32 | now;
-    k_interrupts(on);
+    k_unlock(&lock, on);
     return all;
 }
 
@@ -163,6 +177,16 @@ static void resume_world(void)
     stopped = false;
 }
 
+static const struct sh_hooks cpu_hooks = {
+    .context = context,
+    .log = log_line,
+    .tlb_shootdown = k_tlb_shootdown,
+    .top_level_changed = top_level_changed,
+    .stop_world = k_world_stop,
+    .resume_world = k_world_resume,
+    .scan_stacks = k_world_stacks,
+};
+
 static const struct sh_hooks hooks = {
     .context = context,
     .log = log_line,
@@ -191,6 +215,7 @@ static void forget_scripts(void)
     probe = NULL;
     probing = stopped = false;
     scripted_context = SH_THREAD;
+    k_while_stopped = NULL;
     budget = 0;
     panic.expected = panic.leaves = panic.returns = false;
     rig_fail(0, false);
@@ -274,7 +299,8 @@ void rig_start(size_t size, const struct sh_config *config)
     rig_reset();
     error = rig_window(K_AREA_BASE, size != 0 ? size : (size_t)64 << 20);
     own.hooks = rig_hooks();
-    has_hooks = config == NULL || config->hooks == own.hooks || config->hooks == &stack_hooks;
+    has_hooks = config == NULL || config->hooks == own.hooks || config->hooks == &stack_hooks ||
+                config->hooks == &cpu_hooks;
     if (error == SH_OK)
         error = sh_init(config != NULL ? config : &own);
     if (error != SH_OK)
@@ -380,6 +406,15 @@ const struct sh_hooks *rig_hooks(void)
 {
     has_hooks = true;
     return &hooks;
+}
+
+const struct sh_hooks *rig_cpu_hooks(void)
+{
+    has_hooks = true;
+#ifndef WITHOUT_GC
+    k_while_stopped = sh_gc_stopped;
+#endif
+    return &cpu_hooks;
 }
 
 const struct sh_hooks *rig_stack_hooks(void)

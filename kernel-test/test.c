@@ -18,7 +18,11 @@
 #define LONG_JUMP(jump) k_longjmp(&(jump), 1)
 #endif
 
+#if __STDC_HOSTED__
 #include "kernel.h"
+#else
+#include "k_cpus.h"
+#endif
 #include "rig.h"
 #include "t_internal.h"
 
@@ -47,6 +51,10 @@ void t_fail(const char *file, int line, const char *format, ...)
     t_vprintf(format, arguments);
     va_end(arguments);
     t_printf("\n");
+#if !__STDC_HOSTED__
+    if (k_cpu() != 0) /* the test does not run here */
+        k_exit(false);
+#endif
     if (t_failing != NULL)
         t_failing();
     t_failing = NULL;
@@ -107,11 +115,22 @@ static bool wanted(const char *suite, const char *test, const char *filter)
     return *filter++ == '/' && begins(test, filter);
 }
 
+static bool has_cpus(const struct suite *suite)
+{
+#if __STDC_HOSTED__
+    return suite->cpus <= 1;
+#else
+    return suite->cpus <= k_cpus();
+#endif
+}
+
 static void run_suite(const struct suite *suite, const char *filter, unsigned counts[2],
                       bool *usable)
 {
     unsigned here[2] = { 0, 0 };
 
+    if (!has_cpus(suite))
+        return;
     for (unsigned i = 0; i < suite->count && *usable; i++)
         if (wanted(suite->name, suite->tests[i].name, filter))
             here[run_one(suite, &suite->tests[i], usable)]++;

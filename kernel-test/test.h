@@ -19,10 +19,13 @@ struct suite {
     const char *name; /* the noun: pages */
     const struct test *tests;
     unsigned count;
+    unsigned cpus; /* only on a machine with at least so many */
 };
 
 #define SUITE(noun, table) \
-    const struct suite suite_##noun = { #noun, table, sizeof(table) / sizeof((table)[0]) }
+    const struct suite suite_##noun = { #noun, table, sizeof(table) / sizeof((table)[0]), 1 }
+#define SUITE_CPUS(noun, table, least) \
+    const struct suite suite_##noun = { #noun, table, sizeof(table) / sizeof((table)[0]), least }
 
 /* Every suite of this image, NULL at the end: defined once in test_suites.c. */
 extern const struct suite *const test_suites[];
