@@ -8,7 +8,8 @@
 #
 #   Rule: the rule or file
 #   Test: suite[/test]       what is known to find it: run first, and all the others if it does not
-#   Machine: x86 [word …]    if the host cannot see it; or a simulated machine: sim-x86
+#   Machine: x86 [word …]    if the host cannot see it (CPUS=2 and the like are for qemu.sh); or a
+#                            simulated machine: sim-x86
 #   Machine: model scale     the arena model of that scale; Test is one of its cases
 #
 # Each is applied to a copy of the tree, in build/mutants/<name>/, where the host's 32-bit suites are
@@ -66,10 +67,16 @@ run_tests() {
     elif [ "${1#sim-}" != "$1" ]; then
         { timeout -k 2 "$LIMIT" "build/$1"; echo "status $?"; } 2>&1
     else
-        config=$1
+        config=$1 options= words=
         shift
+        for word in "$@"; do
+            case $word in
+            [A-Z]*=*) options="$options $word" ;;
+            *) words="$words $word" ;;
+            esac
+        done
         { sh kernel-test/qemu.sh ARCH="${config%%-*}" IMAGE="build/$config/kernel.elf" ICOUNT=0 \
-            TIMEOUT=120 APPEND="run=test $*"; echo "status $?"; } 2>&1
+            TIMEOUT=120 APPEND="run=test$words" $options; echo "status $?"; } 2>&1
     fi | tee build/run.log | awk '
         /^FAILED / && first == "" { first = $2; sub(/:$/, "", first) }
         /^no test is called/ { unknown = 1; exit }
