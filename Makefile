@@ -232,11 +232,11 @@ KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
 KT_GC := $(if $(filter 1,$(GC)),$(KT_GC_TESTS) lisp lisp_object lisp_text lisp_compile lisp_eval lisp_builtin \
     lisp_programs,no_collector)
 KT_HOST_ONLY := test_script test_sweep test_lies test_linear test_remote
-KT_BOOT_ONLY := test_kernel test_cpus test_shootdown test_timer test_timer_gc
+KT_BOOT_ONLY := test_kernel test_cpus test_shootdown test_smp test_timer test_timer_gc
 KT_KASAN := kasan test_kasan
 KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON) $(KT_GC)) rig_host rig_area rig_hooks \
     sweep_situations sweep_operations host_main
-KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) $(KT_GC) $(if $(filter 1,$(GC)),lisp_main) replay demo main string rig_kernel walk \
+KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) $(KT_GC) $(if $(filter 1,$(GC)),lisp_main) replay demo storm soak main string rig_kernel walk \
     $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(if $(filter 1,$(GC)),$(KT)/bench_gc.c) \
     $(filter-out $(KT)/bench_gc.c,$(wildcard $(KT)/bench*.c)))
 
@@ -320,6 +320,16 @@ else
 	    ICOUNT=0 TIMEOUT=$(TIMEOUT) MODULES="$(TRACES)" APPEND="run=replay"
 endif
 
+# All CPUs on one heap, really at once; then, shorter, in turn, where every run is the same.
+SOAK_CPUS := $(if $(filter file undefined,$(origin CPUS)),4,$(CPUS))
+SOAK = $(QEMU) ARCH=$(ARCH) IMAGE=$(IMAGE) MEM=$(RUN_MEM) CPUS=$(SOAK_CPUS) $(if $(filter x86,$(ARCH)),PAGING=$(PAGING))
+CALLS ?= 10000000
+SEED ?= 1
+.PHONY: soak
+soak: check-machine $(IMAGE)
+	$(Q)$(SOAK) TIMEOUT=1800 APPEND="run=soak calls=$(CALLS) seed=$(SEED)"
+	$(Q)$(SOAK) TIMEOUT=1800 ICOUNT=10 APPEND="run=soak calls=1000000 round=25000 tick=20000000 seed=$(SEED)"
+
 # FILE: programs to run, else a prompt.
 .PHONY: lisp
 lisp: check-machine $(IMAGE)
@@ -357,6 +367,11 @@ FILTER ?=
 BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTER))
 
 BOOT_SLOW = $(subst TIMEOUT=400,TIMEOUT=800,$(BOOT))
+
+# The suites of many CPUs; with instructions counted, 1024 nanoseconds each, every run is the same.
+BOOT_CPUS = sh $(KT)/qemu.sh TIMEOUT=400 MEM=64M APPEND='run=test only=cpus $(if $(FILTER),test=$(FILTER))
+HAVE_CPUS := $(filter cpus% shootdown% smp%,$(or $(FILTER),smp))
+COUNTED = tick=20000000' ICOUNT=10
 
 DEMOS = sh $(KT)/qemu.sh TIMEOUT=60 MEM=64M APPEND='run=demo demo=all'
 
@@ -424,6 +439,12 @@ ARM, TTBR1, scratch page, 2 directories|$(BOOT) ttbr=1 phys=scratch dirs=2' ARCH
 ARM, 64 KiB pages, TTBR1, 8 MiB|$(BOOT) ttbr=1' ARCH=arm IMAGE=build/arm-64k/kernel.elf MEM=8M CPU=cortex-a7
 $(if $(KASAN_IMAGES),x86 address-sanitized$(KASAN_LABEL)|$(BOOT_SLOW)$(KASAN_WITHOUT)' ARCH=x86 IMAGE=build/x86-kasan/kernel.elf MEM=64M)
 $(if $(KASAN_IMAGES),ARM address-sanitized$(KASAN_LABEL)|$(BOOT_SLOW)$(KASAN_WITHOUT)' ARCH=arm IMAGE=build/arm-kasan/kernel.elf MEM=64M)
+$(if $(HAVE_CPUS),x86$(COMMA) 2 CPUs|$(BOOT_CPUS)' ARCH=x86 IMAGE=build/x86/kernel.elf CPUS=2)
+$(if $(HAVE_CPUS),x86 PAE$(COMMA) 4 CPUs$(COMMA) scratch pages$(COMMA) 2 directories|$(BOOT_CPUS) phys=scratch dirs=2' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae CPUS=4)
+$(if $(HAVE_CPUS),x86$(COMMA) 4 CPUs$(COMMA) in turn|$(BOOT_CPUS) $(COUNTED) ARCH=x86 IMAGE=build/x86/kernel.elf CPUS=4)
+$(if $(HAVE_CPUS),ARM$(COMMA) 2 CPUs|$(BOOT_CPUS)' ARCH=arm IMAGE=build/arm/kernel.elf CPUS=2)
+$(if $(HAVE_CPUS),ARM$(COMMA) 64 KiB pages$(COMMA) 4 CPUs|$(BOOT_CPUS)' ARCH=arm IMAGE=build/arm-64k/kernel.elf CPUS=4)
+$(if $(HAVE_CPUS),ARM$(COMMA) 4 CPUs$(COMMA) in turn|$(BOOT_CPUS) $(COUNTED) ARCH=arm IMAGE=build/arm/kernel.elf CPUS=4)
 arena model|timeout 600 sh $(KT)/model/model.sh $(TEST_MODELS)
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
@@ -483,11 +504,12 @@ clean:
 help:
 	@echo 'make                      the libraries: build/<arch>/libspanheap.a for x86, arm, arm-64k, host'
 	@echo 'make run                  boots the test kernel in QEMU and replays allocation traces'
-	@echo '    ARCH=x86|arm  PAGING=2level|pae  PAGE=4k|64k  MEM=8M|64M|…  TRACE=file'
+	@echo '    ARCH=x86|arm  PAGING=2level|pae  PAGE=4k|64k  MEM=8M|64M|…  CPUS=1|2|4  TRACE=file'
 	@echo '    DEMO=overflow|uaf|doublefree|stray|all    an accident, and what the heap says of it'
 	@echo 'make lisp                 a Lisp prompt in QEMU, on the collected heap   ARCH=x86|arm  GCTRACE=1'
 	@echo '    FILE=x.lisp           runs programs instead; kernel-test/lisp/ has some'
 	@echo 'make test                 all suites: host and booted       FILTER=suite or suite/test'
+	@echo 'make soak                 4 CPUs on one heap, interrupts everywhere   ARCH=x86|arm  CPUS=n  CALLS=n  SEED=n'
 	@echo 'make check                symbols, layers, sizes, both compilers, example kernels'
 	@echo 'make bench ARCH=x86|arm|host   instructions a call and an object, memory ratios   BENCH=prefix'
 	@echo 'make bench-peers          on this machine, beside other allocators and collectors   REPEATS=n'

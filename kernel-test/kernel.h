@@ -159,6 +159,7 @@ _Noreturn void kmain(void);
 int replay_main(void);
 int bench_main(void);
 int demo_main(void);
+int soak_main(void);
 int lisp_main(void);
 int lisp_show(void); /* one program, after the replay */
 

@@ -2,11 +2,13 @@
  * What the kernel does once the machine is up.  Words on the command line choose:
  *
  *     run=test      the test suites; test=suite or test=suite/test runs those that begin so,
- *                   without=suite,suite leaves those out
+ *                   without=suite,suite leaves those out; only=cpus runs the suites of many CPUs;
+ *                   tick=n: nanoseconds between interrupts there, when they are counted as instructions
  *     run=replay    replays the allocation traces among the modules (also when nothing is said), then
  *                   runs a Lisp program
  *     run=bench     the benchmarks
  *     run=lisp      runs Lisp programs, the modules; none: a prompt on the serial line; gctrace=1
+ *     run=soak      all CPUs on one heap, for long: soak.c
  *     run=demo      accidents, explained: demo=overflow|uaf|doublefree|stray|all
  *
  * and what kind of kernel this is: paging=pae, pdpt=hole (x86), ttbr=1 (arm), phys=scratch, dirs=2.
@@ -35,6 +37,8 @@ void kmain(void)
         k_exit(bench_main() == 0);
     if (k_option_is("run", "demo"))
         k_exit(demo_main() == 0);
+    if (k_option_is("run", "soak"))
+        k_exit(soak_main() == 0);
     if (k_option_is("run", "lisp"))
         k_exit(lisp_main() == 0);
     if (!k_option_is("run", "test")) {
@@ -42,6 +46,7 @@ void kmain(void)
         failed += lisp_show() != 0;
         k_exit(failed == 0);
     }
+    test_least_cpus = k_option_is("only", "cpus") ? 2 : 0;
     filter = k_option("test", "");
     failed = test_run(k_machine(), filter, k_option("without", ""));
     k_exit(failed == 0);

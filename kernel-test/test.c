@@ -32,7 +32,7 @@ static const struct suite *running_suite;
 static const struct test *running;
 
 void (*t_failing)(void);
-unsigned test_seeds;
+unsigned test_seeds, test_least_cpus;
 
 void t_print_running(void)
 {
@@ -129,7 +129,7 @@ static void run_suite(const struct suite *suite, const char *filter, unsigned co
 {
     unsigned here[2] = { 0, 0 };
 
-    if (!has_cpus(suite))
+    if (!has_cpus(suite) || suite->cpus < test_least_cpus)
         return;
     for (unsigned i = 0; i < suite->count && *usable; i++)
         if (wanted(suite->name, suite->tests[i].name, filter))

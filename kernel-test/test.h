@@ -40,6 +40,9 @@ extern void (*t_failing)(void);
 /* How often tests repeat themselves that draw what they do from a seed; 0 = a sample will do. */
 extern unsigned test_seeds;
 
+/* Suites that want fewer CPUs are left out; 0 = none is. */
+extern unsigned test_least_cpus;
+
 /* Ends the running test as failed. */
 void t_fail(const char *file, int line, const char *format, ...) __attribute__((noreturn, format(printf, 3, 4)));
 
