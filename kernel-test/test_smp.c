@@ -201,6 +201,16 @@ static void handlers_allocate_and_free_on_every_cpu(void)
     smp_storm_end();
 }
 
+static void the_tiers_serve_many_cpus(void)
+{
+    for (unsigned tier = 1; tier <= 3; tier++) {
+        smp_storm_start(tier, true, 10, smp_option("tick", 50000), 10 + tier);
+        smp_storm_round(3000);
+        smp_storm_round(3000);
+        smp_storm_end();
+    }
+}
+
 /*
  * Producers and consumers: each CPU makes for the next and frees what the one before it made.
  */
@@ -317,6 +327,7 @@ static const struct test tests[] = {
     { "consumers_give_memory_back_to_producers", consumers_give_memory_back_to_producers },
     { "handlers_allocate_and_free_on_every_cpu", handlers_allocate_and_free_on_every_cpu },
     { "cpus_come_late_and_go", cpus_come_late_and_go },
+    { "the_tiers_serve_many_cpus", the_tiers_serve_many_cpus },
 };
 
 SUITE_CPUS(smp, tests, 2);
