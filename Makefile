@@ -236,7 +236,7 @@ KT_BOOT_ONLY := test_kernel test_cpus test_shootdown test_smp test_timer test_ti
 KT_KASAN := kasan test_kasan
 KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON) $(KT_GC)) rig_host rig_area rig_hooks \
     sweep_situations sweep_operations host_main
-KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) $(KT_GC) $(if $(filter 1,$(GC)),lisp_main) replay demo storm soak main string rig_kernel walk \
+KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) $(KT_GC) $(if $(filter 1,$(GC)),lisp_main) replay replay_cpus demo storm soak main string rig_kernel walk \
     $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(if $(filter 1,$(GC)),$(KT)/bench_gc.c) \
     $(filter-out $(KT)/bench_gc.c,$(wildcard $(KT)/bench*.c)))
 
@@ -317,7 +317,7 @@ ifneq ($(DEMO),)
 else
 	$(if $(TRACE)$(filter %mixed.trace,$(TRACES)),,@echo 'mixed.trace needs 32 MiB: left out with MEM=$(MEM)')
 	$(Q)$(QEMU) ARCH=$(ARCH) IMAGE=$(IMAGE) MEM=$(RUN_MEM) CPUS=$(CPUS) $(if $(filter x86,$(ARCH)),PAGING=$(PAGING)) \
-	    ICOUNT=0 TIMEOUT=$(TIMEOUT) MODULES="$(TRACES)" APPEND="run=replay"
+	    $(if $(filter 1,$(CPUS)),ICOUNT=0) TIMEOUT=$(TIMEOUT) MODULES="$(TRACES)" APPEND="run=replay"
 endif
 
 # All CPUs on one heap, really at once; then, shorter, in turn, where every run is the same.

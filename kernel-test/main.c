@@ -5,7 +5,7 @@
  *                   without=suite,suite leaves those out; only=cpus runs the suites of many CPUs;
  *                   tick=n: nanoseconds between interrupts there, when they are counted as instructions
  *     run=replay    replays the allocation traces among the modules (also when nothing is said), then
- *                   runs a Lisp program
+ *                   runs a Lisp program; with many CPUs all traces at once, then a collection
  *     run=bench     the benchmarks
  *     run=lisp      runs Lisp programs, the modules; none: a prompt on the serial line; gctrace=1
  *     run=soak      all CPUs on one heap, for long: soak.c
@@ -13,8 +13,8 @@
  *
  * and what kind of kernel this is: paging=pae, pdpt=hole (x86), ttbr=1 (arm), phys=scratch, dirs=2.
  */
-#include "kernel.h"
-
+#include "k_cpus.h"
+#include "replay_cpus.h"
 #include "rig.h"
 #include "t_internal.h"
 #include "test.h"
@@ -41,6 +41,8 @@ void kmain(void)
         k_exit(soak_main() == 0);
     if (k_option_is("run", "lisp"))
         k_exit(lisp_main() == 0);
+    if (!k_option_is("run", "test") && k_cpus() > 1)
+        k_exit(replay_cpus_main() == 0);
     if (!k_option_is("run", "test")) {
         failed = replay_main() != 0;
         failed += lisp_show() != 0;
