@@ -232,7 +232,7 @@ KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
 KT_GC := $(if $(filter 1,$(GC)),$(KT_GC_TESTS) lisp lisp_object lisp_text lisp_compile lisp_eval lisp_builtin \
     lisp_programs,no_collector)
 KT_HOST_ONLY := test_script test_sweep test_lies test_linear test_remote
-KT_BOOT_ONLY := test_kernel test_cpus test_shootdown test_smp test_timer test_timer_gc
+KT_BOOT_ONLY := test_kernel test_cpus test_shootdown test_smp test_smp_gc test_timer test_timer_gc
 KT_KASAN := kasan test_kasan
 KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON) $(KT_GC)) rig_host rig_area rig_hooks \
     sweep_situations sweep_operations host_main

@@ -12,7 +12,7 @@ extern const struct suite suite_malloc, suite_misuse, suite_wrong_pointer,
     suite_tiers, suite_guarded, suite_explain, suite_sweep, suite_lies, suite_linear, suite_hooks, suite_central, suite_remote, suite_reserve, suite_kasan, suite_guard, suite_collect,
     suite_graph, suite_shapes, suite_hostile, suite_step, suite_sweeper, suite_collected_free, suite_marks, suite_finalize, suite_leak, suite_gc_context, suite_pause, suite_gc_tiers, suite_soak, suite_timer_gc, suite_lisp;
 /* of many CPUs */
-extern const struct suite suite_cpus, suite_shootdown, suite_smp;
+extern const struct suite suite_cpus, suite_shootdown, suite_smp, suite_smp_gc;
 
 const struct suite *const test_suites[] = {
 #if !__STDC_HOSTED__
@@ -80,6 +80,7 @@ const struct suite *const test_suites[] = {
     &suite_soak,
 #if !__STDC_HOSTED__
     &suite_timer_gc,
+    &suite_smp_gc,
 #endif
     &suite_lisp,
 #endif
