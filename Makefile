@@ -65,6 +65,9 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
 CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan x86-mask arm-mask arm-64k-mask \
     host host-up host-asan host-cov host32 host32-up host32-p12 host32-p14 host32-small
+# Threads for CPUs, under the thread sanitizer.
+CPU_CONFIGS := host-cpus1 host-cpus2 host-cpus3 host-cpus64
+CONFIGS += $(CPU_CONFIGS)
 $(foreach c,$(CONFIGS),$(eval SHIFT_$(c) := $(PAGE_SHIFT)))
 SHIFT_host32-p12 := 12
 SHIFT_host32-p14 := 14
@@ -83,6 +86,7 @@ MACHINE_host := host
 MACHINE_host-up := host
 MACHINE_host-asan := host
 MACHINE_host-cov := host
+$(foreach c,$(CPU_CONFIGS),$(eval MACHINE_$(c) := host))
 MACHINE_host32 := host32
 MACHINE_host32-up := host32
 MACHINE_host32-p12 := host32
@@ -103,6 +107,8 @@ EXTRA_arm-mask := -DSH_MAX_CPUS=1 -iquote kernel-test/probe '-DPROBE_PORT="arch/
 EXTRA_arm-64k-mask := $(EXTRA_arm-mask) -DSH_ARCH_PAGE_SHIFT=16
 # What make bench compares with.
 EXTRA_host-asan := -DMM_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recover=all
+$(foreach c,$(CPU_CONFIGS),$(eval EXTRA_$(c) := -DMM_DEBUG=1 -DSH_MAX_CPUS=$(c:host-cpus%=%) -fsanitize=thread \
+    -Wno-frame-larger-than $(if $(findstring clang,$(CC)),,-Wno-tsan)))
 EXTRA_host-cov := -O0 --coverage -fprofile-update=atomic -Wno-frame-larger-than
 EXTRA_host32 := -DMM_DEBUG=1 -DHOST_INTERRUPTS -fsanitize=undefined -fsanitize-undefined-trap-on-error
 # The checks look at object sizes that the sanitizers enlarge.
@@ -289,6 +295,18 @@ $(KT_HOST:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$
 endef
 $(foreach c,host host-asan host-cov host32 host32-up host32-p12 host32-p14,$(eval $(call hosttest,$(c))))
 
+# $(1) = configuration of CPU_CONFIGS: build/$(1)/host-threads over the host port.
+KT_THREADS := printf test_util storm host_threads
+define hostthreads
+build/$(1)/host-threads: $(KT_THREADS:%=build/$(1)/$(KT)/%.o) $$(MM_OBJECTS_$(1)) $$(PORT_OBJECTS_$(1))
+	$$(call say,LINK $$@)
+	$$(Q)$$(CC_$(MACHINE_$(1))) $$(EXTRA_$(1)) -pthread -o $$@ $$(filter %.o,$$^)
+
+$(KT_THREADS:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$$(CFLAGS_$(1))) -I$(KT) -pthread
+-include $(KT_THREADS:%=build/$(1)/$(KT)/%.d)
+endef
+$(foreach c,$(CPU_CONFIGS),$(eval $(call hostthreads,$(c))))
+
 # The sweep of failures alone, in a small address space; the program itself is above it.
 KT_SWEEP := printf test test_util test_sweep rig_host rig_area rig_hooks sweep_situations \
     sweep_operations sweep_suites host_main
@@ -362,7 +380,7 @@ traces: build/gen_trace
 TEST_IMAGES := build/x86/kernel.elf build/x86-up/kernel.elf build/arm/kernel.elf build/arm-64k/kernel.elf
 # The instrumentation is gcc's.
 KASAN_IMAGES := $(if $(findstring clang,$(CC)),,build/x86-kasan/kernel.elf build/arm-kasan/kernel.elf)
-TEST_HOSTS := build/host32-small/sweep $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-p14)
+TEST_HOSTS := build/host32-small/sweep $(CPU_CONFIGS:%=build/%/host-threads) $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-p14)
 FILTER ?=
 BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTER))
 
@@ -376,6 +394,8 @@ COUNTED = tick=20000000' ICOUNT=10
 DEMOS = sh $(KT)/qemu.sh TIMEOUT=60 MEM=64M APPEND='run=demo demo=all'
 
 COMMA := ,
+# $(1) = CPUs.
+THREADS = TSAN_OPTIONS=suppressions=$(KT)/threads.supp timeout 400 build/host-cpus$(1)/host-threads $(1)
 LISP_RUN = sh $(KT)/qemu.sh APPEND=run=lisp TIMEOUT=200 MEM=16M MODULES="$(LISP_PROGRAMS)"
 
 # The walker and its encodings on a simulated machine: a 32-bit program for each kind of page table.
@@ -445,6 +465,10 @@ $(if $(HAVE_CPUS),x86$(COMMA) 4 CPUs$(COMMA) in turn|$(BOOT_CPUS) $(COUNTED) ARC
 $(if $(HAVE_CPUS),ARM$(COMMA) 2 CPUs|$(BOOT_CPUS)' ARCH=arm IMAGE=build/arm/kernel.elf CPUS=2)
 $(if $(HAVE_CPUS),ARM$(COMMA) 64 KiB pages$(COMMA) 4 CPUs|$(BOOT_CPUS)' ARCH=arm IMAGE=build/arm-64k/kernel.elf CPUS=4)
 $(if $(HAVE_CPUS),ARM$(COMMA) 4 CPUs$(COMMA) in turn|$(BOOT_CPUS) $(COUNTED) ARCH=arm IMAGE=build/arm/kernel.elf CPUS=4)
+host threads, 1 CPU|$(call THREADS,1)
+host threads, 2 CPUs|$(call THREADS,2)
+host threads, 3 CPUs|$(call THREADS,3)
+host threads, 64 CPUs|$(call THREADS,64)
 arena model|timeout 600 sh $(KT)/model/model.sh $(TEST_MODELS)
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
