@@ -148,7 +148,7 @@ PORT_SOURCES_host := arch/host/host.c arch/windows.c
 
 all: libraries
 
-.PHONY: all libraries run test check bench bench-peers mutants deep install clean help FORCE
+.PHONY: all libraries run test check bench bench-peers mutants explore deep install clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -447,6 +447,41 @@ build/model/$(1)/model: $$(MODEL_MM_$(1)) $$(MODEL_$(1))
 endef
 $(foreach m,$(MODELS),$(eval $(call model,$(m))))
 
+# The explorer: mm/ and gc/ for 64 bits, scaled down, each access of theirs a call (the compiler's thread
+# sanitizer, a runtime of our own), what they write in one section.  build/explore/explore.
+EXPLORE_FLAGS := -fno-pie $(filter-out -Wframe-larger-than=%,$(WARN)) $(FLAGS_host) -Wno-type-limits \
+    '-DSH_CONFIG_HEADER="kernel-test/explore/scale.h"' -I. -Ikernel-test/explore -Ibuild/gen-12
+EXPLORE_TSAN := -O2 -Wno-tsan -fsanitize=thread --param tsan-instrument-func-entry-exit=0 -fno-tree-vectorize \
+    -fno-tree-loop-distribute-patterns -fno-ipa-reference
+EXPLORE_SEEN := $(MM_SOURCES:%.c=build/explore/%.o) $(patsubst %.c,build/explore/%.o,$(wildcard $(KT)/explore/scenarios*.c)) \
+    build/explore/size_class_table.o
+EXPLORE_OWN := $(patsubst %.c,build/explore/%.o,$(filter-out $(KT)/explore/scenarios%,$(wildcard $(KT)/explore/*.c)))
+
+build/explore/size_class_table.o: build/gen-12/size_class_table.c
+	@mkdir -p $(@D)
+	$(Q)$(HOSTCC) -O2 $(EXPLORE_FLAGS) -c -o $@ $<
+
+build/explore/%.o: %.c build/gen-12/size_class_count.h
+	@mkdir -p $(@D)
+	$(call say,CC   $@)
+	$(Q)$(HOSTCC) $(EXPLORE_FLAGS) $(EXPLORE_HOW) -c -o $@ $<
+
+$(EXPLORE_SEEN): EXPLORE_HOW := $(EXPLORE_TSAN)
+$(EXPLORE_OWN): EXPLORE_FLAGS := $(filter-out -ffreestanding -std=c11,$(EXPLORE_FLAGS)) -std=gnu11
+$(EXPLORE_OWN): EXPLORE_HOW := -O2
+
+build/explore/seen.o: $(EXPLORE_SEEN)
+	$(call say,LD   $@)
+	$(Q)$(LD_host) -r -o $@.all $^
+	$(Q)$(OBJCOPY_host) --rename-section .data=explore_state --rename-section .bss=explore_state,alloc,load,data,contents \
+	    --redefine-sym memset=explore_memset --redefine-sym memcpy=explore_memcpy $@.all $@
+
+build/explore/explore: build/explore/seen.o $(EXPLORE_OWN) $(KT)/explore/switch.S arch/host/context.S
+	$(call say,LINK $@)
+	$(Q)$(HOSTCC) -static -no-pie -g -o $@ $^
+
+-include $(EXPLORE_SEEN:.o=.d) $(EXPLORE_OWN:.o=.d)
+
 # label | command: longest first, so that two cores are busy to the end.
 define TESTS
 x86 2-level|$(BOOT)' ARCH=x86 IMAGE=build/x86/kernel.elf MEM=64M
@@ -470,6 +505,7 @@ host threads, 2 CPUs|$(call THREADS,2)
 host threads, 3 CPUs|$(call THREADS,3)
 host threads, 64 CPUs|$(call THREADS,64)
 arena model|timeout 600 sh $(KT)/model/model.sh $(TEST_MODELS)
+interleavings|timeout 300 sh $(KT)/explore/explore.sh quick
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
 simulated ARM, 64 KiB pages|timeout 400 build/sim-arm-64k
@@ -485,7 +521,7 @@ host 32-bit, 16 KiB heap pages|timeout 400 build/host32-p14/host-test $(FILTER)
 endef
 export TESTS
 
-test: $(TEST_IMAGES) $(KASAN_IMAGES) $(TEST_HOSTS) $(TEST_SIMS) $(TEST_MODELS)
+test: $(TEST_IMAGES) $(KASAN_IMAGES) $(TEST_HOSTS) $(TEST_SIMS) $(TEST_MODELS) build/explore/explore
 	@echo "$$TESTS" | sh $(KT)/run-tests.sh build/test
 
 # --- the rest -------------------------------------------------------------------------------------
@@ -506,6 +542,12 @@ ifdef DEEP
 else
 	$(Q)sh $(KT)/mutants.sh
 endif
+
+# What several CPUs and handlers can do to each other.  REPLAY='scenario:mode:schedule' shows one schedule,
+# REPLAY=scenario searches one scenario.
+REPLAY ?=
+explore: build/explore/explore
+	$(Q)$(if $(REPLAY),build/explore/explore '$(REPLAY)',MAKE='$(MAKE)' sh $(KT)/explore/explore.sh)
 
 deep:
 	$(Q)CC='$(CC)' CC_host32='$(CC_host32)' sh $(KT)/deep.sh
@@ -539,6 +581,7 @@ help:
 	@echo 'make bench-peers          on this machine, beside other allocators and collectors   REPEATS=n'
 	@echo 'make mutants              breaks the code in known ways; the suites must notice   MUTANT=name'
 	@echo 'make mutants DEEP=1       a sample of small faults everywhere   SEED=n COUNT=600; DEEP=all: every one'
+	@echo 'make explore              all schedules of CPUs and handlers, up to a bound   REPLAY=scenario:mode:schedule'
 	@echo 'make deep                 coverage, fuzzing, a model; skips what is not installed   FUZZ_SECONDS=60'
 	@echo 'make install PREFIX=dir   headers and libraries'
 	@echo 'make traces               writes the generated trace anew'

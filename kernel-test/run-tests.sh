@@ -31,7 +31,7 @@ run() {
     fi
     printf '%-34s %s  (%s s)\n' "$label" "$counts" $(($(date +%s) - start))
     # How much was tried.
-    grep -aE '^ *(failure|misuse|kasan|arena model): .*[0-9]' "$log" | sed 's/^ */    /'
+    grep -aE '^ *(failure|misuse|kasan|arena model|interleavings): .*[0-9]' "$log" | sed 's/^ */    /'
     echo "$counts" >"$directory/$2.status"
 }
 

@@ -1,0 +1,83 @@
+#!/bin/sh
+# Runs the explorer, and then on copies of the tree that are broken on purpose: it must find what is wrong.
+#
+#   explore.sh [quick]
+#
+# A control is a patch and the scenario, with its mode, that fails.  Patches of kernel-test/mutants serve
+# too.  What another mode must not find is said behind a dash.
+set -u
+
+cd "$(dirname "$0")/../.." || exit 2
+: "${MAKE:=make}"
+unset MAKEFLAGS MFLAGS MAKELEVEL
+out=build/explore/controls
+mutants=kernel-test/mutants
+own=kernel-test/explore/controls
+
+controls() {
+    cat <<END
+$mutants/d57c889ae8-arena.patch grow-between-query:sc
+$mutants/d57c889ae8-bounds.patch bounds-mark:sc
+$own/published-relaxed.patch grow-between-query:pso - grow-between-query:sc grow-between-query:tso
+$mutants/cc8f544198.patch pages-free-reuse:sc
+$mutants/R9-interrupts-not-masked.patch interrupt-malloc:sc
+END
+}
+
+# The tree with what was built of it, so that only what the patch changes is compiled.
+copy_tree() {
+    rm -rf "$1"
+    mkdir -p "$1/build"
+    cp -a Makefile arch gc mm kernel-test "$1/"
+    cp -a build/gen* "$1/build/"
+    mkdir -p "$1/build/explore"
+    for part in build/explore/*; do
+        [ "$part" = "$out" ] || cp -a "$part" "$1/build/explore/"
+    done
+}
+
+# One control: a line, and 0 if the fault was found.
+control() {
+    patch=$1
+    name=$(basename "$patch" .patch)
+    found=$2
+    shift 2
+    [ $# -eq 0 ] || shift
+    copy_tree "$out/$name"
+    if ! (cd "$out/$name" && patch -p1 -s -f -F0 && $MAKE build/explore/explore) <"$patch" >"$out/$name.log" 2>&1; then
+        echo "control $name: does not apply or build: $out/$name.log"
+        return 1
+    fi
+    said=$("$out/$name/build/explore/explore" expect "$found" 2>&1) || {
+        echo "control $name: not found by $found"
+        echo "$said"
+        return 1
+    }
+    for other; do
+        if ! "$out/$name/build/explore/explore" "$other" >"$out/$name.log" 2>&1; then
+            echo "control $name: found by $other too"
+            return 1
+        fi
+    done
+    echo "$said" | awk -v name="$name" -v by="$found" '
+        NR == 1 { schedules = $4; seconds = $6 }
+        NR == 2 { sub(/^FAIL [^ ]* /, ""); why = $0 }
+        END { printf "control %-30s found by %s: %d schedules, %s s: %s\n", name, by, schedules, seconds, why }'
+    rm -rf "$out/$name" "$out/$name.log"
+}
+
+build/explore/explore ${1:+"$1"} | tee build/explore/table.log | grep -v ' passed, '
+set -- $(tail -n 1 build/explore/table.log | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p')
+passed=${1:-0} failed=${2:-1}
+
+mkdir -p "$out"
+controls >build/explore/controls.list
+while read -r line; do
+    if control $line; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+    fi
+done <build/explore/controls.list
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,234 @@
+/*
+ * Scenarios of growth, of page runs and of large objects.
+ *
+ * What runs at once is named after its part; results lie in `seen`, which is part of the state.
+ */
+#include "kernel-test/explore/explore.h"
+
+#include "mm/arena.h"
+#include "mm/heap.h"
+#include "mm/mm.h"
+#include "mm/report.h"
+
+static struct {
+    void *got[FIBERS_MAX][4];
+    void *kept[16];
+} seen STATE;
+
+static void sound(void)
+{
+    if (sh_verify() != 0) {
+        violated("sh_verify: %s", port_last_words());
+    }
+}
+
+/* No two objects meet, and each is found. */
+static void apart(size_t size)
+{
+    for (unsigned i = 0; i < FIBERS_MAX * 4; i++) {
+        char *a = seen.got[i / 4][i % 4];
+        if (a != NULL && !sh_object_of(a, NULL)) {
+            violated("object %p is not found", (void *)a);
+        }
+        for (unsigned j = 0; j < i; j++) {
+            char *b = seen.got[j / 4][j % 4];
+            if (a != NULL && b != NULL && a < b + size && b < a + size) {
+                violated("two objects meet: %p and %p", (void *)a, (void *)b);
+            }
+        }
+    }
+}
+
+/* ---- growth and queries ---- */
+
+/* Any address that will be the heap's, sooner or later. */
+static void query(void)
+{
+    for (unsigned page = 2; page < 5; page++) {
+        const void *p = (const void *)(HEAP_BASE + ((uintptr_t)page << 12) + 64);
+        sh_contains(p);
+        sh_object_of(p, NULL);
+    }
+}
+
+static void grow_first(void)
+{
+    seen.got[0][0] = sh_alloc_pages(1);
+    if (seen.got[0][0] == NULL) {
+        violated("growth failed");
+    }
+}
+
+static void grow_second(void)
+{
+    seen.got[1][0] = sh_alloc_pages(1);
+    if (seen.got[1][0] == NULL) {
+        violated("growth failed");
+    }
+}
+
+static void set_up_nothing(void)
+{
+    port_window(0, 64);
+    port_init(2, false);
+}
+
+static void check_pages(void)
+{
+    sound();
+    apart(4096);
+}
+
+/* All that the windows so far can give is taken. */
+static void use_up(void)
+{
+    for (unsigned i = 0; i < 16 && (i == 0 || seen.kept[i - 1] != NULL); i++) {
+        seen.kept[i] = sh_alloc_pages(1);
+    }
+}
+
+/* The next window lies in another arena. */
+static void set_up_next_arena(void)
+{
+    port_window(0, 12);
+    port_init(2, false);
+    use_up();
+    port_window(64, 32);
+}
+
+/* It begins in an arena and ends in the next. */
+static void set_up_across(void)
+{
+    port_window(0, 12);
+    port_init(2, false);
+    use_up();
+    port_window(62, 8);
+}
+
+static void query_next_arena(void)
+{
+    for (unsigned page = 64; page < 67; page++) {
+        const void *p = (const void *)(HEAP_BASE + ((uintptr_t)page << 12) + 64);
+        sh_contains(p);
+        sh_object_of(p, NULL);
+    }
+}
+
+static void grow_four(void)
+{
+    seen.got[0][0] = sh_alloc_pages(4);
+    if (seen.got[0][0] == NULL) {
+        violated("growth failed");
+    }
+}
+
+/* ---- between: the bounds are there already, the record comes now ---- */
+
+static void set_up_between(void)
+{
+    port_window(0, 12);
+    port_window(128, 4);
+    port_init(2, false);
+    use_up();
+    port_window(64, 32);
+}
+
+/* ---- the bounds ---- */
+
+/* As the marker looks at a word that may be a pointer: in the bounds, so there is a record. */
+static void look_at_bounds(void)
+{
+    for (unsigned page = 62; page < 67; page++) {
+        uintptr_t address = HEAP_BASE + ((uintptr_t)page << 12);
+        if (mm_arena_in_bounds(address) && mm_arena_of(address) == &mm_arena_dummy) {
+            violated("%#lx is in the bounds and has no record", (unsigned long)address);
+        }
+    }
+}
+
+/* ---- page runs ---- */
+
+static void set_up_run(void)
+{
+    port_window(0, 64);
+    port_init(2, false);
+    seen.kept[0] = sh_alloc_pages(1);
+}
+
+static void free_run(void)
+{
+    sh_free_pages(seen.kept[0]);
+}
+
+/* ---- large objects ---- */
+
+static void set_up_large(void)
+{
+    port_window(0, 64);
+    port_init(2, false);
+    seen.kept[0] = sh_malloc(40000);
+    sh_free(sh_malloc(5000));
+}
+
+static void free_large(void)
+{
+    sh_free(seen.kept[0]);
+}
+
+static void malloc_large(void)
+{
+    seen.got[1][0] = sh_malloc(40000);
+    if (seen.got[1][0] == NULL) {
+        violated("no memory");
+    }
+}
+
+static void check_large(void)
+{
+    sound();
+    apart(40000);
+}
+
+const struct scenario scenarios_pages[] = {
+    { .name = "grow-query",
+      .setup = set_up_nothing,
+      .fiber = { { grow_first, 0, false }, { query, 1, false } },
+      .check = check_pages,
+      .quick = true },
+    { .name = "grow-grow",
+      .setup = set_up_nothing,
+      .fiber = { { grow_first, 0, false }, { grow_second, 1, false } },
+      .check = check_pages,
+      .quick = true },
+    { .name = "grow-next-arena-query",
+      .setup = set_up_next_arena,
+      .fiber = { { grow_four, 0, false }, { query_next_arena, 1, false } },
+      .check = check_pages },
+    { .name = "grow-across-query",
+      .setup = set_up_across,
+      .fiber = { { grow_four, 0, false }, { query_next_arena, 1, false } },
+      .check = check_pages },
+    { .name = "grow-between-query",
+      .setup = set_up_between,
+      .fiber = { { grow_four, 0, false }, { query_next_arena, 1, false } },
+      .check = check_pages,
+      .quick = true },
+    { .name = "bounds-mark",
+      .setup = set_up_across,
+      .fiber = { { grow_four, 0, false }, { look_at_bounds, 1, false } },
+      .check = check_pages,
+      .quick = true },
+    { .name = "pages-free-reuse",
+      .setup = set_up_run,
+      .fiber = { { free_run, 0, false }, { grow_second, 1, false } },
+      .check = check_pages,
+      .quick = true },
+    { .name = "large-free-reuse",
+      .setup = set_up_large,
+      .fiber = { { free_large, 0, false }, { malloc_large, 1, false } },
+      .check = check_large,
+      .quick = true },
+    { .name = NULL }
+};
+
+const struct scenario *const scenario_lists[] = { scenarios_pages, scenarios_interrupt, NULL };
