@@ -27,7 +27,7 @@ struct scenario {
 };
 
 extern const struct scenario *const scenario_lists[]; /* each ends with one without a name */
-extern const struct scenario scenarios_pages[], scenarios_interrupt[];
+extern const struct scenario scenarios_pages[], scenarios_remote[], scenarios_interrupt[];
 
 /* What scenarios keep: part of every state. */
 #define STATE __attribute__((section("explore_state")))
@@ -63,7 +63,7 @@ void explore_stacks(void (*scan)(const void *low, const void *high, void *arg), 
 
 /* ---- image.c ---- */
 
-#define HEAP_BASE ((uintptr_t)0x10000000)
+#define HEAP_BASE ((uintptr_t)0x100000) /* below the program, which the kernel lets grow to anywhere above */
 #define HEAP_PAGES 256u
 #define HEAP_SIZE ((size_t)HEAP_PAGES << 12)
 #define STACK_SIZE ((size_t)32 << 10)

@@ -48,7 +48,7 @@ static unsigned char *line_at(size_t line)
 
 static void copy_out(unsigned char *to)
 {
-    memcpy(to, (void *)HEAP_BASE, HEAP_SIZE);
+    memcpy(to, image_word(0), HEAP_SIZE);
     memcpy(to + HEAP_SIZE, image_lib, image_lib_size);
 }
 
@@ -77,7 +77,7 @@ void image_open(void)
 
 void image_pristine(void)
 {
-    memcpy((void *)HEAP_BASE, pristine, HEAP_SIZE);
+    memcpy(image_word(0), pristine, HEAP_SIZE);
     memcpy(image_lib, pristine + HEAP_SIZE, image_lib_size);
 }
 

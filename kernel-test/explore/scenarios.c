@@ -231,4 +231,4 @@ const struct scenario scenarios_pages[] = {
     { .name = NULL }
 };
 
-const struct scenario *const scenario_lists[] = { scenarios_pages, scenarios_interrupt, NULL };
+const struct scenario *const scenario_lists[] = { scenarios_pages, scenarios_remote, scenarios_interrupt, NULL };
