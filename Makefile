@@ -450,11 +450,11 @@ $(foreach m,$(MODELS),$(eval $(call model,$(m))))
 # The explorer: mm/ and gc/ for 64 bits, scaled down, each access of theirs a call (the compiler's thread
 # sanitizer, a runtime of our own), what they write in one section.  build/explore/explore.
 EXPLORE_FLAGS := -fno-pie $(filter-out -Wframe-larger-than=%,$(WARN)) $(FLAGS_host) -Wno-type-limits \
-    '-DSH_CONFIG_HEADER="kernel-test/explore/scale.h"' -I. -Ikernel-test/explore -Ibuild/gen-12
+    $(if $(GC_SOURCES),,-DWITHOUT_GC) '-DSH_CONFIG_HEADER="kernel-test/explore/scale.h"' -I. -Ikernel-test/explore -Ibuild/gen-12
 EXPLORE_TSAN := -O2 -Wno-tsan -fsanitize=thread --param tsan-instrument-func-entry-exit=0 -fno-tree-vectorize \
     -fno-tree-loop-distribute-patterns -fno-ipa-reference
-EXPLORE_SEEN := $(MM_SOURCES:%.c=build/explore/%.o) $(patsubst %.c,build/explore/%.o,$(wildcard $(KT)/explore/scenarios*.c)) \
-    build/explore/size_class_table.o
+EXPLORE_SEEN := $(MM_SOURCES:%.c=build/explore/%.o) $(GC_SOURCES:%.c=build/explore/%.o) build/explore/size_class_table.o \
+    $(patsubst %.c,build/explore/%.o,$(filter-out $(if $(GC_SOURCES),,%_gc.c),$(wildcard $(KT)/explore/scenarios*.c)))
 EXPLORE_OWN := $(patsubst %.c,build/explore/%.o,$(filter-out $(KT)/explore/scenarios%,$(wildcard $(KT)/explore/*.c)))
 
 build/explore/size_class_table.o: build/gen-12/size_class_table.c

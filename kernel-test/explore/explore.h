@@ -23,11 +23,11 @@ struct scenario {
         bool handler; /* comes once, as an interrupt of its CPU */
     } fiber[FIBERS_MAX];
     void (*check)(void); /* when all have ended */
-    bool quick;          /* of the subset that make test runs */
+    bool slow;           /* not of the subset that make test runs */
 };
 
 extern const struct scenario *const scenario_lists[]; /* each ends with one without a name */
-extern const struct scenario scenarios_pages[], scenarios_remote[], scenarios_interrupt[];
+extern const struct scenario scenarios_pages[], scenarios_remote[], scenarios_interrupt[], scenarios_gc[];
 
 /* What scenarios keep: part of every state. */
 #define STATE __attribute__((section("explore_state")))
@@ -76,6 +76,7 @@ extern unsigned char stacks[FIBERS_MAX][STACK_SIZE];
 extern uint8_t *image_conflict, *image_readers, *image_writers; /* a byte for each byte */
 extern uint64_t *image_written_at;                              /* a word for each word: the step */
 extern uint8_t *image_written_by;
+extern uint32_t *image_read[FIBERS_MAX];                       /* of memory.c */
 extern uint64_t image_hash;
 
 void image_open(void);
@@ -144,6 +145,7 @@ uint64_t memory_buffers_hash(void);
 bool memory_has_changed(unsigned fiber);
 void memory_forget_reads(unsigned fiber);
 void memory_deliver_awaited(unsigned fiber);
+void memory_await(void); /* the running one pauses */
 uint64_t memory_awaited_hash(unsigned fiber);
 bool memory_new_conflicts(void);       /* of fibers, that the search does not know of yet; it does now */
 void memory_forget_conflicts(void);

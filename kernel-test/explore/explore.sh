@@ -21,6 +21,9 @@ $mutants/d57c889ae8-bounds.patch bounds-mark:sc
 $own/published-relaxed.patch grow-between-query:pso - grow-between-query:sc grow-between-query:tso
 $mutants/cc8f544198.patch pages-free-reuse:sc
 $mutants/R9-interrupts-not-masked.patch interrupt-malloc:sc
+$mutants/gc-cc8f544198.patch sweep-reuse:sc
+$mutants/gc-no-barrier.patch barrier-mark:sc
+$own/phase-before-lock.patch barrier-cycle-start-reader:sc
 END
 }
 

@@ -24,6 +24,7 @@ unsigned char stacks[FIBERS_MAX][STACK_SIZE] __attribute__((aligned(64)));
 uint8_t *image_conflict, *image_readers, *image_writers;
 uint64_t *image_written_at;
 uint8_t *image_written_by;
+uint32_t *image_read[FIBERS_MAX];
 uint64_t image_hash;
 
 static unsigned char *base, *pristine;
@@ -68,6 +69,9 @@ void image_open(void)
     image_writers = room(image_size + 64);
     image_written_at = room(image_size + 64);
     image_written_by = room(image_size / 8 + 64);
+    for (unsigned fiber = 0; fiber < FIBERS_MAX; fiber++) {
+        image_read[fiber] = room(image_size / 2 + 64);
+    }
     base = room(tracked);
     pristine = room(tracked);
     dirty = room(tracked / LINE * sizeof *dirty);

@@ -66,6 +66,7 @@ static struct reads {
     } read[READS];
     unsigned count;
     bool lost;
+    uint64_t hash; /* when it paused */
 } reads[FIBERS_MAX];
 
 void memory_start(void)
@@ -250,7 +251,9 @@ static void buffer_open(uint32_t at, size_t size)
     for (uint32_t word = at / 8; word <= (at + size - 1) / 8; word++) {
         uint64_t mask = byte_mask(word, at, size), conflict;
         memcpy(&conflict, image_conflict + (size_t)word * 8, 8);
-        if ((conflict & mask) == 0 && !replaying) {
+        /* The other bytes are written without a note here, so they must not be put back either. */
+        mask &= replaying ? ~(uint64_t)0 : conflict * 0xff;
+        if (mask == 0) {
             continue;
         }
         if (buffer->count == BUFFER) {
@@ -319,10 +322,13 @@ static void note_read(uint32_t at, size_t size)
         list->lost = true;
         return;
     }
-    uint32_t word = at / 8;
-    list->read[list->count].word = word;
-    list->read[list->count].value = *image_word(word);
-    list->read[list->count++].at = steps;
+    uint32_t word = at / 8, *known = &image_read[fiber_now][word], index = *known;
+    if (index >= list->count || list->read[index].word != word) {
+        *known = index = list->count++;
+        list->read[index].word = word;
+    }
+    list->read[index].value = *image_word(word);
+    list->read[index].at = steps;
 }
 
 static bool any(const uint8_t *bytes, size_t size)
@@ -488,14 +494,19 @@ void memory_deliver_awaited(unsigned fiber)
     is_coming(fiber, true);
 }
 
-uint64_t memory_awaited_hash(unsigned fiber)
+void memory_await(void)
 {
-    const struct reads *list = &reads[fiber];
+    struct reads *list = &reads[fiber_now];
     uint64_t hash = list->lost;
     for (unsigned i = 0; i < list->count; i++) {
         hash = mix(hash + list->read[i].value) + list->read[i].word;
     }
-    return hash;
+    list->hash = hash;
+}
+
+uint64_t memory_awaited_hash(unsigned fiber)
+{
+    return reads[fiber].hash;
 }
 
 /* ---- conflicts ---- */

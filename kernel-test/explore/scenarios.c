@@ -193,13 +193,12 @@ const struct scenario scenarios_pages[] = {
     { .name = "grow-query",
       .setup = set_up_nothing,
       .fiber = { { grow_first, 0, false }, { query, 1, false } },
-      .check = check_pages,
-      .quick = true },
+      .check = check_pages },
     { .name = "grow-grow",
       .setup = set_up_nothing,
       .fiber = { { grow_first, 0, false }, { grow_second, 1, false } },
       .check = check_pages,
-      .quick = true },
+      .slow = true },
     { .name = "grow-next-arena-query",
       .setup = set_up_next_arena,
       .fiber = { { grow_four, 0, false }, { query_next_arena, 1, false } },
@@ -211,24 +210,28 @@ const struct scenario scenarios_pages[] = {
     { .name = "grow-between-query",
       .setup = set_up_between,
       .fiber = { { grow_four, 0, false }, { query_next_arena, 1, false } },
-      .check = check_pages,
-      .quick = true },
+      .check = check_pages },
     { .name = "bounds-mark",
       .setup = set_up_across,
       .fiber = { { grow_four, 0, false }, { look_at_bounds, 1, false } },
-      .check = check_pages,
-      .quick = true },
+      .check = check_pages },
     { .name = "pages-free-reuse",
       .setup = set_up_run,
       .fiber = { { free_run, 0, false }, { grow_second, 1, false } },
-      .check = check_pages,
-      .quick = true },
+      .check = check_pages },
     { .name = "large-free-reuse",
       .setup = set_up_large,
       .fiber = { { free_large, 0, false }, { malloc_large, 1, false } },
-      .check = check_large,
-      .quick = true },
+      .check = check_large },
     { .name = NULL }
 };
 
-const struct scenario *const scenario_lists[] = { scenarios_pages, scenarios_remote, scenarios_interrupt, NULL };
+const struct scenario *const scenario_lists[] = {
+    scenarios_pages,
+    scenarios_remote,
+    scenarios_interrupt,
+#ifndef WITHOUT_GC
+    scenarios_gc,
+#endif
+    NULL
+};

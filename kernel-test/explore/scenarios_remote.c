@@ -225,23 +225,20 @@ static void check_double(void)
 
 #define TWO(what, before, first, second, after) \
     { .name = what, .setup = before, .fiber = { { first, 0, false }, { second, 1, false } }, .check = after }
-#define TWO_QUICK(what, before, first, second, after)                                                     \
-    { .name = what, .setup = before, .fiber = { { first, 0, false }, { second, 1, false } }, .check = after, \
-      .quick = true }
 #define THREE(what, before, first, second, third, after)                                       \
     { .name = what, .setup = before,                                                           \
       .fiber = { { first, 0, false }, { second, 1, false }, { third, 2, false } }, .check = after }
 
 const struct scenario scenarios_remote[] = {
-    TWO_QUICK("remote-free-refill", set_up_full, take, free_0, check_4),
-    TWO_QUICK("remote-free-last-refill", set_up_last, take, free_0, check_1),
+    TWO("remote-free-refill", set_up_full, take, free_0, check_4),
+    TWO("remote-free-last-refill", set_up_last, take, free_0, check_1),
     TWO("remote-free-local-free", set_up_full, free_0, free_1, check_2),
     TWO("remote-all-local-all", set_up_full, free_half, free_other_half, check_0),
     TWO("remote-free-trim", set_up_last, trim, free_0, check_0),
-    TWO_QUICK("remote-free-offline", set_up_full, go_offline, free_0, check_3),
+    TWO("remote-free-offline", set_up_full, go_offline, free_0, check_3),
     TWO("remote-free-queue-overflow", set_up_queue, free_0, free_other_half, check_queue),
     { .name = "remote-remote", .setup = set_up_full_3,
-      .fiber = { { free_0, 1, false }, { free_1, 2, false } }, .check = check_2, .quick = true },
+      .fiber = { { free_0, 1, false }, { free_1, 2, false } }, .check = check_2 },
     THREE("remote-remote-refill", set_up_full_3, take, free_0, free_1, check_3),
     THREE("remote-remote-offline", set_up_full_3, go_offline, free_0, free_1, check_2),
     { .name = "central-take-free", .setup = set_up_central,
@@ -254,9 +251,9 @@ const struct scenario scenarios_remote[] = {
       .fiber = { { free_2, 1, false }, { free_3, 2, false } }, .check = check_2 },
     { .name = "ownerless-free-take", .setup = set_up_ownerless,
       .fiber = { { free_0_take, 1, false }, { free_other_half, 2, false } }, .check = check_2 },
-    TWO_QUICK("double-local-remote", set_up_double, free_0, free_0, check_double),
+    TWO("double-local-remote", set_up_double, free_0, free_0, check_double),
     { .name = "double-remote-remote", .setup = set_up_double_3,
-      .fiber = { { free_0, 1, false }, { free_0, 2, false } }, .check = check_double, .quick = true },
+      .fiber = { { free_0, 1, false }, { free_0, 2, false } }, .check = check_double },
     { .name = "remote-free-interrupted", .setup = set_up_full,
       .fiber = { { take, 0, false }, { free_0, 1, false }, { free_1, 1, true } }, .check = check_3 },
     { .name = NULL }

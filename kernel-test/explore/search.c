@@ -598,6 +598,7 @@ void explore_pause(void)
     }
     memory_settle();
     memory_drain(cpu_now);
+    memory_await();
     steps++;
     back(AT_PAUSE);
 }
@@ -650,7 +651,7 @@ void explore_stacks(void (*scan)(const void *low, const void *high, void *arg), 
 static double now(void)
 {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time); /* others may be at work on the machine */
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
