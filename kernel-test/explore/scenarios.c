@@ -189,6 +189,96 @@ static void check_large(void)
     apart(40000);
 }
 
+static void set_up_double_large(void)
+{
+    set_up_large();
+    port_expect_misuse();
+}
+
+static void check_double_large(void)
+{
+    sound();
+    if (port_misuses() != 1) {
+        violated("%u misuses told, not 1", port_misuses());
+    }
+}
+
+/* ---- frames that come and go ---- */
+
+/* Idle pages, a kept run, an empty span. */
+static void set_up_idle(void)
+{
+    set_up_large();
+    seen.kept[1] = sh_alloc_pages(2);
+    sh_free_pages(seen.kept[1]);
+    sh_free(sh_malloc(1024));
+}
+
+static void trim(void)
+{
+    sh_trim(0);
+}
+
+static void allocate_two(void)
+{
+    seen.got[1][0] = sh_alloc_pages(2);
+    seen.got[1][1] = sh_malloc(1024);
+    if (seen.got[1][0] == NULL || seen.got[1][1] == NULL) {
+        violated("no memory");
+    }
+    /* Both are there: no frame was taken from under them. */
+    for (unsigned i = 0; i < 2; i++) {
+        if (*(volatile char *)seen.got[1][i] != 0) {
+            *(volatile char *)seen.got[1][i] = 0;
+        }
+    }
+}
+
+static void check_two(void)
+{
+    sound();
+    apart(1024);
+}
+
+/* Two frames left: both may take them, or one may be told that there are none. */
+static void set_up_frames(void)
+{
+    set_up_large();
+    sh_free_pages(sh_alloc_pages(4));
+    sh_trim(0);
+    port_frames(2);
+}
+
+static void take_frames_first(void)
+{
+    seen.got[0][0] = sh_alloc_pages(2);
+}
+
+static void take_frames_second(void)
+{
+    seen.got[1][0] = sh_alloc_pages(1);
+}
+
+static void check_frames(void)
+{
+    sound();
+    if (seen.got[0][0] == NULL && seen.got[1][0] == NULL) {
+        violated("there were two frames, and nobody got one");
+    }
+}
+
+/* Less than is held: what is idle goes, or the limit is refused. */
+static void set_limit(void)
+{
+    sh_set_limit((size_t)18 << 12);
+}
+
+static void allocate_perhaps(void)
+{
+    seen.got[1][0] = sh_alloc_pages(2);
+    seen.got[1][1] = sh_malloc(1024);
+}
+
 const struct scenario scenarios_pages[] = {
     { .name = "grow-query",
       .setup = set_up_nothing,
@@ -223,6 +313,30 @@ const struct scenario scenarios_pages[] = {
       .setup = set_up_large,
       .fiber = { { free_large, 0, false }, { malloc_large, 1, false } },
       .check = check_large },
+    { .name = "large-double-free",
+      .setup = set_up_double_large,
+      .fiber = { { free_large, 0, false }, { free_large, 1, false } },
+      .check = check_double_large },
+    { .name = "trim-allocate",
+      .setup = set_up_idle,
+      .fiber = { { trim, 0, false }, { allocate_two, 1, false } },
+      .check = check_two },
+    { .name = "trim-trim",
+      .setup = set_up_idle,
+      .fiber = { { trim, 0, false }, { trim, 1, false } },
+      .check = check_two },
+    { .name = "trim-free",
+      .setup = set_up_idle,
+      .fiber = { { trim, 0, false }, { free_large, 1, false } },
+      .check = sound },
+    { .name = "limit-allocate",
+      .setup = set_up_idle,
+      .fiber = { { set_limit, 0, false }, { allocate_perhaps, 1, false } },
+      .check = check_two },
+    { .name = "last-frames",
+      .setup = set_up_frames,
+      .fiber = { { take_frames_first, 0, false }, { take_frames_second, 1, false } },
+      .check = check_frames },
     { .name = NULL }
 };
 
