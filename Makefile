@@ -457,6 +457,9 @@ EXPLORE_SEEN := $(MM_SOURCES:%.c=build/explore/%.o) $(GC_SOURCES:%.c=build/explo
     $(patsubst %.c,build/explore/%.o,$(filter-out $(if $(GC_SOURCES),,%_gc.c),$(wildcard $(KT)/explore/scenarios*.c)))
 EXPLORE_OWN := $(patsubst %.c,build/explore/%.o,$(filter-out $(KT)/explore/scenarios%,$(wildcard $(KT)/explore/*.c)))
 
+EXPLORE_RENAMED := --rename-section .data=explore_state --rename-section .bss=explore_state,alloc,load,data,contents \
+    --redefine-sym memset=explore_memset --redefine-sym memcpy=explore_memcpy
+
 build/explore/size_class_table.o: build/gen-12/size_class_table.c
 	@mkdir -p $(@D)
 	$(Q)$(HOSTCC) -O2 $(EXPLORE_FLAGS) -c -o $@ $<
@@ -473,14 +476,46 @@ $(EXPLORE_OWN): EXPLORE_HOW := -O2
 build/explore/seen.o: $(EXPLORE_SEEN)
 	$(call say,LD   $@)
 	$(Q)$(LD_host) -r -o $@.all $^
-	$(Q)$(OBJCOPY_host) --rename-section .data=explore_state --rename-section .bss=explore_state,alloc,load,data,contents \
-	    --redefine-sym memset=explore_memset --redefine-sym memcpy=explore_memcpy $@.all $@
+	$(Q)$(OBJCOPY_host) $(EXPLORE_RENAMED) $@.all $@
 
 build/explore/explore: build/explore/seen.o $(EXPLORE_OWN) $(KT)/explore/switch.S arch/host/context.S
 	$(call say,LINK $@)
 	$(Q)$(HOSTCC) -static -no-pie -g -o $@ $^
 
 -include $(EXPLORE_SEEN:.o=.d) $(EXPLORE_OWN:.o=.d)
+
+# The same for page tables, which are those of 32-bit machines: build/explore/<machine>/explore.
+EXPLORERS := build/explore/explore build/explore/x86/explore build/explore/arm/explore
+EXPLORE_MACHINE_x86 := -Iarch/x86 -DSIM_X86
+EXPLORE_MACHINE_arm := -Iarch/arm -DSIM_ARM
+EXPLORE_CONFIG := '-DSH_CONFIG_HEADER="kernel-test/explore/scale.h"'
+
+# $(1) = machine.
+define exploretables
+EXPLORE_SEEN_$(1) := $(PORT_SOURCES_x86:%.c=build/explore/$(1)/%.o) build/explore/$(1)/$(KT)/explore/tables/scenarios.o
+EXPLORE_OWN_$(1) := $(patsubst %.c,build/explore/$(1)/%.o,$(filter-out $(KT)/explore/port.c $(KT)/explore/scenarios%,\
+    $(wildcard $(KT)/explore/*.c)) $(KT)/explore/tables/machine.c)
+
+build/explore/$(1)/%.o: %.c
+	@mkdir -p $$(@D)
+	$$(call say,CC   $$@)
+	$$(Q)$$(CC_host32) $(FLAGS_host32) $$(EXPLORE_HOW) -I$(KT)/sim $(EXPLORE_MACHINE_$(1)) $(EXPLORE_CONFIG) -I. -c -o $$@ $$<
+
+$$(EXPLORE_SEEN_$(1)): EXPLORE_HOW := $(EXPLORE_TSAN) $(filter-out -Wframe-larger-than=%,$(WARN)) -mstringop-strategy=libcall
+$$(EXPLORE_OWN_$(1)): EXPLORE_HOW := -O2 -std=gnu11 $(filter-out -Wframe-larger-than=%,$(WARN))
+
+build/explore/$(1)/seen.o: $$(EXPLORE_SEEN_$(1))
+	$$(call say,LD   $$@)
+	$$(Q)$$(LD_host32) -m elf_i386 -r -o $$@.all $$^
+	$$(Q)$$(OBJCOPY_host32) $(EXPLORE_RENAMED) $$@.all $$@
+
+build/explore/$(1)/explore: build/explore/$(1)/seen.o $$(EXPLORE_OWN_$(1)) $(KT)/explore/switch.S
+	$$(call say,LINK $$@)
+	$$(Q)$$(CC_host32) -static -no-pie -g -o $$@ $$^
+
+-include $$(EXPLORE_SEEN_$(1):.o=.d) $$(EXPLORE_OWN_$(1):.o=.d)
+endef
+$(foreach m,x86 arm,$(eval $(call exploretables,$(m))))
 
 # label | command: longest first, so that two cores are busy to the end.
 define TESTS
@@ -521,7 +556,7 @@ host 32-bit, 16 KiB heap pages|timeout 400 build/host32-p14/host-test $(FILTER)
 endef
 export TESTS
 
-test: $(TEST_IMAGES) $(KASAN_IMAGES) $(TEST_HOSTS) $(TEST_SIMS) $(TEST_MODELS) build/explore/explore
+test: $(TEST_IMAGES) $(KASAN_IMAGES) $(TEST_HOSTS) $(TEST_SIMS) $(TEST_MODELS) $(EXPLORERS)
 	@echo "$$TESTS" | sh $(KT)/run-tests.sh build/test
 
 # --- the rest -------------------------------------------------------------------------------------
@@ -546,8 +581,9 @@ endif
 # What several CPUs and handlers can do to each other.  REPLAY='scenario:mode:schedule' shows one schedule,
 # REPLAY=scenario searches one scenario.
 REPLAY ?=
-explore: build/explore/explore
-	$(Q)$(if $(REPLAY),build/explore/explore '$(REPLAY)',MAKE='$(MAKE)' sh $(KT)/explore/explore.sh)
+EXPLORER := $(if $(findstring /,$(REPLAY)),build/explore/$(firstword $(subst /, ,$(REPLAY)))/explore,build/explore/explore)
+explore: $(EXPLORERS)
+	$(Q)$(if $(REPLAY),$(EXPLORER) '$(notdir $(REPLAY))',MAKE='$(MAKE)' sh $(KT)/explore/explore.sh)
 
 deep:
 	$(Q)CC='$(CC)' CC_host32='$(CC_host32)' sh $(KT)/deep.sh

@@ -26,6 +26,7 @@ struct scenario {
     bool slow;           /* not of the subset that make test runs */
 };
 
+extern const char explorer_prefix[]; /* of its scenarios' names, for REPLAY */
 extern const struct scenario *const scenario_lists[]; /* each ends with one without a name */
 extern const struct scenario scenarios_pages[], scenarios_remote[], scenarios_interrupt[], scenarios_gc[];
 
@@ -55,6 +56,12 @@ void explore_point(void);
 
 /* The handler of this fiber's CPU is at work. */
 bool in_handler(void);
+
+/* What a cpu.h is made of. */
+uintptr_t explore_irq_save(void);
+void explore_irq_restore(uintptr_t flags);
+bool explore_irq_enabled(void);
+void explore_pause(void);
 
 /* Hooks of the collector: the world stops where every other fiber's mask is open. */
 void explore_stop_world(void);
@@ -161,6 +168,7 @@ void port_window(unsigned first, unsigned pages);
 void port_frames(unsigned frames); /* so many may be Ready; the rest is refused */
 /* sh_init, for so many CPUs; with handlers there is a context hook. */
 void port_init(unsigned cpus, bool handlers);
+void port_init_reserve(unsigned cpus, bool handlers, size_t reserve);
 /* May a CPU touch this page of the region? */
 bool port_touchable(uint32_t page);
 unsigned port_misuses(void);

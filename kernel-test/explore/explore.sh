@@ -3,8 +3,8 @@
 #
 #   explore.sh [quick]
 #
-# A control is a patch and the scenario, with its mode, that fails.  Patches of kernel-test/mutants serve
-# too.  What another mode must not find is said behind a dash.
+# A control is a patch and the scenario, with its mode, that fails; x86/ is the explorer of page tables.
+# Patches of kernel-test/mutants serve too.  What another mode must not find is said behind a dash.
 set -u
 
 cd "$(dirname "$0")/../.." || exit 2
@@ -24,6 +24,9 @@ $mutants/R9-interrupts-not-masked.patch interrupt-malloc:sc
 $mutants/gc-cc8f544198.patch sweep-reuse:sc
 $mutants/gc-no-barrier.patch barrier-mark:sc
 $own/phase-before-lock.patch barrier-cycle-start-reader:sc
+$mutants/frames-back-before-the-flush.patch x86/decommit-access:sc
+$own/shootdown-dropped.patch x86/decommit-access:sc
+$own/settled-too-early.patch x86/map-map:sc
 END
 }
 
@@ -43,21 +46,25 @@ copy_tree() {
 control() {
     patch=$1
     name=$(basename "$patch" .patch)
-    found=$2
+    case $2 in
+    */*) program=build/explore/${2%%/*}/explore ;;
+    *) program=build/explore/explore ;;
+    esac
+    found=${2#*/}
     shift 2
     [ $# -eq 0 ] || shift
     copy_tree "$out/$name"
-    if ! (cd "$out/$name" && patch -p1 -s -f -F0 && $MAKE build/explore/explore) <"$patch" >"$out/$name.log" 2>&1; then
+    if ! (cd "$out/$name" && patch -p1 -s -f -F0 && $MAKE $program) <"$patch" >"$out/$name.log" 2>&1; then
         echo "control $name: does not apply or build: $out/$name.log"
         return 1
     fi
-    said=$("$out/$name/build/explore/explore" expect "$found" 2>&1) || {
+    said=$("$out/$name/$program" expect "$found" 2>&1) || {
         echo "control $name: not found by $found"
         echo "$said"
         return 1
     }
     for other; do
-        if ! "$out/$name/build/explore/explore" "$other" >"$out/$name.log" 2>&1; then
+        if ! "$out/$name/$program" "$other" >"$out/$name.log" 2>&1; then
             echo "control $name: found by $other too"
             return 1
         fi
@@ -69,9 +76,14 @@ control() {
     rm -rf "$out/$name" "$out/$name.log"
 }
 
-build/explore/explore ${1:+"$1"} | tee build/explore/table.log | grep -v ' passed, '
-set -- $(tail -n 1 build/explore/table.log | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p')
-passed=${1:-0} failed=${2:-1}
+passed=0 failed=0
+for program in build/explore/explore build/explore/x86/explore build/explore/arm/explore; do
+    echo "$program"
+    "$program" ${1:+"$1"} | tee build/explore/table.log | grep -v ' passed, '
+    set -- "${1:-}" $(tail -n 1 build/explore/table.log | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p')
+    passed=$((passed + ${2:-0})) failed=$((failed + ${3:-1}))
+    set -- "$1"
+done
 
 mkdir -p "$out"
 controls >build/explore/controls.list

@@ -269,6 +269,17 @@ static void buffer_open(uint32_t at, size_t size)
 
 /* ---- accesses ---- */
 
+/* What the running fiber stores is no change that it waits for. */
+static void know_own(uint32_t word)
+{
+    struct reads *list = &reads[fiber_now];
+    uint32_t index = image_read[fiber_now][word];
+    if (index < list->count && list->read[index].word == word) {
+        list->read[index].value = *image_word(word);
+        list->read[index].at = steps;
+    }
+}
+
 void memory_settle(void)
 {
     if (!pending.active) {
@@ -282,6 +293,9 @@ void memory_settle(void)
     }
     while (mode == MODE_TSO && !replaying && buffer->count > MEMORY_LATE) {
         buffer_drop(buffer, 0);
+    }
+    for (uint32_t word = pending.first; word <= pending.last; word++) {
+        know_own(word);
     }
     if (!pending.tracked) {
         return;
@@ -326,9 +340,9 @@ static void note_read(uint32_t at, size_t size)
     if (index >= list->count || list->read[index].word != word) {
         *known = index = list->count++;
         list->read[index].word = word;
+        list->read[index].value = *image_word(word);
+        list->read[index].at = steps;
     }
-    list->read[index].value = *image_word(word);
-    list->read[index].at = steps;
 }
 
 static bool any(const uint8_t *bytes, size_t size)

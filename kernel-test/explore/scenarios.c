@@ -340,6 +340,7 @@ const struct scenario scenarios_pages[] = {
     { .name = NULL }
 };
 
+const char explorer_prefix[] = "";
 const struct scenario *const scenario_lists[] = {
     scenarios_pages,
     scenarios_remote,

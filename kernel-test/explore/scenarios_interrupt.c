@@ -56,6 +56,32 @@ static void set_up_full(void)
     sh_free(seen.kept[1]);
 }
 
+/* The handler has pages of its own, and needs them: nothing else is committed. */
+static void set_up_reserve(void)
+{
+    port_window(0, 64);
+    port_init_reserve(2, true, 2 * 4096);
+    seen.kept[0] = sh_malloc(1024);
+    sh_free_pages(sh_alloc_pages(1));
+    sh_trim(0);
+}
+
+static void handler_must_allocate(void)
+{
+    seen.from_handler = sh_malloc(2048);
+    if (seen.from_handler == NULL) {
+        violated("the reserve gave nothing");
+    }
+}
+
+static void other_allocates(void)
+{
+    seen.got[3] = sh_malloc(2048);
+    if (seen.got[3] == NULL) {
+        violated("no memory");
+    }
+}
+
 static void allocate(void)
 {
     seen.got[0] = sh_malloc(1024);
@@ -127,5 +153,11 @@ const struct scenario scenarios_interrupt[] = {
     INTERRUPTED("interrupt-grow", set_up_nothing, allocate, handler_allocates_and_frees),
     INTERRUPTED("interrupt-large", set_up_span, allocate_large, handler_needs_pages),
     INTERRUPTED("interrupt-trim", set_up_full, trim, handler_needs_pages),
+    INTERRUPTED("interrupt-reserve-grow", set_up_reserve, allocate_some, handler_must_allocate),
+    INTERRUPTED("interrupt-reserve-large", set_up_reserve, allocate_large, handler_must_allocate),
+    INTERRUPTED("interrupt-reserve-trim", set_up_reserve, trim, handler_must_allocate),
+    { .name = "interrupt-reserve-other", .setup = set_up_reserve,
+      .fiber = { { allocate_some, 0, false }, { handler_must_allocate, 0, true }, { other_allocates, 1, false } },
+      .check = sound, .slow = true },
     { .name = NULL }
 };

@@ -33,7 +33,15 @@
 #include <time.h>
 #include <ucontext.h>
 
+#ifdef __x86_64__
+#define REG_PC REG_RIP
+#else
+#define REG_PC REG_EIP
+#endif
+
 enum { CHOICES = 1 << 16, STEPS_MAX = 1000000 };
+/* Registers that fiber_switch leaves on a stack. */
+enum { SAVED = sizeof(void *) == 8 ? 6 : 4 };
 
 void fiber_switch(void **save, void *to);
 
@@ -52,8 +60,7 @@ static struct {
     unsigned interrupted; /* of a handler: the fiber below it; FIBERS_MAX = none */
 } fiber[FIBERS_MAX];
 static bool masked[CPUS_MAX], handling[CPUS_MAX];
-static unsigned world_owner; /* who has stopped the world, or waits for it to stop; FIBERS_MAX = nobody */
-static bool world_stopped;
+static unsigned world_owner; /* who has stopped the world; FIBERS_MAX = nobody */
 static void *scheduler_sp;
 static uint64_t first_step; /* of this schedule */
 static unsigned budget, bound;
@@ -96,7 +103,7 @@ static void table_clear(void)
 
 static uint64_t *table_slot(uint64_t key)
 {
-    size_t at = (key >> 3) & (table_size - 1);
+    size_t at = (size_t)(key >> 3) & (table_size - 1);
     while (table[at] != 0 && (table[at] ^ key) >> 3 != 0) {
         at = (at + 1) & (table_size - 1);
     }
@@ -141,7 +148,7 @@ static uint64_t stack_hash(unsigned number)
 {
     const unsigned char *top = stacks[number] + STACK_SIZE;
     uint64_t hash = 0;
-    for (const uint64_t *at = fiber[number].sp; (const unsigned char *)at < top; at++) {
+    for (const uintptr_t *at = fiber[number].sp; (const unsigned char *)at < top; at++) {
         hash = (hash ^ *at) * 0x9e3779b97f4a7c15u;
         hash ^= hash >> 32;
     }
@@ -164,7 +171,7 @@ static uint64_t state_hash(void)
     for (unsigned cpu = 0; cpu < CPUS_MAX; cpu++) {
         hash = mix(hash + masked[cpu] + 2u * handling[cpu]);
     }
-    return mix(hash + world_owner + 8u * world_stopped);
+    return mix(hash + world_owner);
 }
 
 /* ---- fibers ---- */
@@ -190,9 +197,10 @@ static void fiber_make(unsigned number)
 {
     unsigned char *top = stacks[number] + STACK_SIZE;
     memset(stacks[number], 0, STACK_SIZE);
-    uintptr_t *sp = (uintptr_t *)(void *)top - 2;
+    /* It begins as if it had been called: the stack pointer is aligned to 16 above the return address. */
+    uintptr_t *sp = (uintptr_t *)(void *)(top - 16);
     sp[0] = (uintptr_t)fiber_entry;
-    fiber[number].sp = sp - 6;
+    fiber[number].sp = sp - SAVED;
     fiber[number].status = NEW;
     fiber[number].interrupted = FIBERS_MAX;
 }
@@ -216,7 +224,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
 {
     const ucontext_t *at = context;
     violated("%s at %p, by the code at %#llx", number == SIGSEGV || number == SIGBUS ? "a memory fault" : "a trap",
-             info->si_addr, (unsigned long long)at->uc_mcontext.gregs[REG_RIP]);
+             info->si_addr, (unsigned long long)at->uc_mcontext.gregs[REG_PC]);
 }
 
 static void signals_open(void)
@@ -315,12 +323,12 @@ static bool is_handler(unsigned i)
     return scenario->fiber[i].handler;
 }
 
-static bool world_stands(void)
+static bool world_stands(unsigned owner)
 {
     for (unsigned i = 0; i < fibers; i++) {
         unsigned cpu = scenario->fiber[i].cpu;
         bool at_work = fiber[i].status != DONE && !(is_handler(i) && fiber[i].status == NEW);
-        if (i != world_owner && at_work && (masked[cpu] || handling[cpu])) {
+        if (i != owner && at_work && (masked[cpu] || handling[cpu])) {
             return false;
         }
     }
@@ -330,7 +338,7 @@ static bool world_stands(void)
 static bool is_runnable(unsigned i)
 {
     unsigned cpu = scenario->fiber[i].cpu;
-    if (fiber[i].status == DONE || (world_stopped && i != world_owner)) {
+    if (fiber[i].status == DONE || (world_owner != FIBERS_MAX && i != world_owner)) {
         return false;
     }
     if (is_handler(i)) {
@@ -344,7 +352,7 @@ static bool is_runnable(unsigned i)
     case WAITING:
         return memory_has_changed(i);
     case STOPPING:
-        return world_stands();
+        return world_stands(i);
     case NEW:
     case READY:
     case DONE:
@@ -371,7 +379,7 @@ static enum reason go_on(unsigned i)
         memory_forget_reads(i);
     }
     if (fiber[i].status == STOPPING) {
-        world_stopped = true;
+        world_owner = i;
     }
     fiber[i].status = READY;
     fiber_now = i;
@@ -456,7 +464,7 @@ static void schedule_begin(void)
     memset(masked, 0, sizeof masked);
     memset(handling, 0, sizeof handling);
     world_owner = FIBERS_MAX;
-    world_stopped = failed = pruned = false;
+    failed = pruned = false;
     budget = bound;
     first_step = steps;
     choice_count = token_next = 0;
@@ -547,10 +555,14 @@ static bool mask_matters(void)
             return true;
         }
     }
-    return world_owner != FIBERS_MAX && !world_stopped;
+    for (unsigned i = 0; i < fibers; i++) {
+        if (fiber[i].status == STOPPING) {
+            return true;
+        }
+    }
+    return false;
 }
 
-uintptr_t explore_irq_save(void);
 uintptr_t explore_irq_save(void)
 {
     if (!running) {
@@ -568,7 +580,6 @@ uintptr_t explore_irq_save(void)
     return flags;
 }
 
-void explore_irq_restore(uintptr_t flags);
 void explore_irq_restore(uintptr_t flags)
 {
     if (!running) {
@@ -584,13 +595,11 @@ void explore_irq_restore(uintptr_t flags)
     }
 }
 
-bool explore_irq_enabled(void);
 bool explore_irq_enabled(void)
 {
     return !running || !masked[cpu_now];
 }
 
-void explore_pause(void);
 void explore_pause(void)
 {
     if (!running) {
@@ -610,11 +619,10 @@ void explore_stop_world(void)
     }
     memory_settle();
     steps++;
-    if (world_owner != FIBERS_MAX) {
+    if (world_owner == fiber_now) {
         violated("the world is stopped twice");
     }
     memory_drain(cpu_now);
-    world_owner = fiber_now;
     fiber[fiber_now].status = STOPPING;
     back(AT_POINT);
     memory_drain_hidden();
@@ -627,11 +635,10 @@ void explore_resume_world(void)
     }
     memory_settle();
     steps++;
-    if (!world_stopped || world_owner != fiber_now) {
+    if (world_owner != fiber_now) {
         violated("the world goes on and did not stand");
     }
     memory_drain(cpu_now);
-    world_stopped = false;
     world_owner = FIBERS_MAX;
     back(AT_POINT);
 }

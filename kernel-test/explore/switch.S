@@ -8,6 +8,21 @@
     .globl fiber_switch
     .type fiber_switch, @function
 fiber_switch:
+#if defined(__i386__)
+    mov 4(%esp), %eax
+    mov 8(%esp), %ecx
+    push %ebp
+    push %ebx
+    push %esi
+    push %edi
+    mov %esp, (%eax)
+    mov %ecx, %esp
+    pop %edi
+    pop %esi
+    pop %ebx
+    pop %ebp
+    ret
+#else
     push %rbp
     push %rbx
     push %r12
@@ -23,5 +38,6 @@ fiber_switch:
     pop %rbx
     pop %rbp
     ret
+#endif
     .size fiber_switch, . - fiber_switch
     .section .note.GNU-stack, "", %progbits
