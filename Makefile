@@ -540,7 +540,7 @@ host threads, 2 CPUs|$(call THREADS,2)
 host threads, 3 CPUs|$(call THREADS,3)
 host threads, 64 CPUs|$(call THREADS,64)
 arena model|timeout 600 sh $(KT)/model/model.sh $(TEST_MODELS)
-interleavings|timeout 300 sh $(KT)/explore/explore.sh quick
+interleavings|GC=$(GC) timeout 300 sh $(KT)/explore/explore.sh quick
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
 simulated ARM, 64 KiB pages|timeout 400 build/sim-arm-64k
@@ -583,7 +583,7 @@ endif
 REPLAY ?=
 EXPLORER := $(if $(findstring /,$(REPLAY)),build/explore/$(firstword $(subst /, ,$(REPLAY)))/explore,build/explore/explore)
 explore: $(EXPLORERS)
-	$(Q)$(if $(REPLAY),$(EXPLORER) '$(notdir $(REPLAY))',MAKE='$(MAKE)' sh $(KT)/explore/explore.sh)
+	$(Q)$(if $(REPLAY),$(EXPLORER) '$(notdir $(REPLAY))',MAKE='$(MAKE)' GC='$(GC)' sh $(KT)/explore/explore.sh)
 
 deep:
 	$(Q)CC='$(CC)' CC_host32='$(CC_host32)' sh $(KT)/deep.sh

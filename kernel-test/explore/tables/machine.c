@@ -26,7 +26,6 @@ static struct {
         bool valid;
     } tlb[CPUS_MAX][TLB];
     uint8_t left; /* frames that are still given */
-    uint8_t misuses;
 } machine STATE = { .left = 255 };
 
 static char last_words[256];
@@ -46,11 +45,6 @@ static uint32_t *physical(uint32_t address)
 const char *port_last_words(void)
 {
     return last_words;
-}
-
-unsigned port_misuses(void)
-{
-    return machine.misuses;
 }
 
 bool port_touchable(uint32_t page)
