@@ -232,9 +232,10 @@ static void untake(struct gc_span *gs, uint32_t index)
 {
     uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
     arch_flags flags = gc_lock();
-    gs->marked[index / MM_WORD_BITS] &= ~bit;
-    gc_scanned(gs)[index / MM_WORD_BITS] &= ~bit;
     gs->span->free[index / MM_WORD_BITS] |= bit;
+    if (gc.black) {
+        gc_mark_unborn(gs, index);
+    }
     gc_unlock(flags);
 }
 
@@ -275,10 +276,10 @@ static MM_NOINLINE void *allocate(enum gc_kind kind, size_t size, uintptr_t site
         return NULL;
     }
     if (context == SH_THREAD && gc.config.automatic && gc_pace_due()) {
-        gc_cycle_collect(false);
+        gc_cycle_collect(false, true);
     }
     struct gc_span *gs = place(kind, size, &index, &fresh, &object);
-    if (gs == NULL && context == SH_THREAD && size <= SIZE_MAX / 2 && gc_cycle_collect(true)) {
+    if (gs == NULL && context == SH_THREAD && size <= SIZE_MAX / 2 && gc_cycle_collect(true, false)) {
         gs = place(kind, size, &index, &fresh, &object);
     }
     /* Pages may lie idle and a descriptor still want a frame that is not to be had. */
@@ -554,13 +555,14 @@ void *gc_resize(const struct mm_view *view, size_t size, uintptr_t site)
     return fresh;
 }
 
-bool gc_alloc_start(unsigned cpus)
+size_t gc_alloc_records(unsigned cpus)
 {
-    size_t size = cpus * sizeof entries[0];
-    entries = mm_linear_alloc(size, 8, true);
-    if (entries == NULL) {
-        return false;
-    }
+    return cpus * sizeof entries[0];
+}
+
+void gc_alloc_start(void *records, unsigned cpus)
+{
+    entries = records;
     for (unsigned cpu = 0; cpu < cpus; cpu++) {
         for (unsigned kind = 0; kind < GC_KINDS; kind++) {
             for (unsigned class = 0; class < MM_CLASSES; class++) {
@@ -569,7 +571,6 @@ bool gc_alloc_start(unsigned cpus)
         }
     }
     cpu_count = cpus;
-    return true;
 }
 
 int gc_alloc_verify(void)

@@ -6,8 +6,9 @@
 
 #include "gc/state.h"
 
-/* Makes the records of so many CPUs; false = no metadata. */
-bool gc_alloc_start(unsigned cpus);
+/* Bytes of the records of so many CPUs. */
+size_t gc_alloc_records(unsigned cpus);
+void gc_alloc_start(void *records, unsigned cpus);
 
 /* Takes the spans of a kind out of their entries, back to their lists.  Under the lock, the world stands. */
 void gc_alloc_flush(enum gc_kind kind);

@@ -35,7 +35,18 @@
  *    first to the second: kernels that do nothing else need no barrier.
  *
  * 6. Locks.  One thread is at work in the collector (gc_enter).  What others touch meanwhile, handlers
- *    included, is under the work lock, which is opened every GC_BURST words.
+ *    included, is under the work lock, which is opened every GC_BURST words: lists, bits, entries, phase.
+ *    So is the whole of an allocation, a free and a barrier: the world stops before one of these or after
+ *    it, never between its parts.  What a CPU has taken when it stops is in its registers or on its stack
+ *    (hold, alloc.c).
+ *
+ * 7. Many CPUs.  Between the stops all other CPUs run on: they allocate from spans that are swept, sweep for
+ *    themselves, and store through the barrier.  At the stop of sh_gc_collect they may help (team.c).  A CPU
+ *    that takes long to stop delays the hook, and so the collector; it is asked before anything is changed.
+ *
+ * 8. Masked.  Interrupts are masked with the work lock held: for GC_BURST words, for the sweep of one span's
+ *    bits, for a scan of one span's.  With the world stopped also for what begins and ends marking: the
+ *    entries of all CPUs and the lists of all classes.  The stopped CPUs have theirs off until they go on.
  */
 #include "gc/cycle.h"
 
@@ -45,6 +56,7 @@
 #include "gc/pace.h"
 #include "gc/roots.h"
 #include "gc/sweep.h"
+#include "gc/team.h"
 #include "gc/work.h"
 #include "mm/budget.h"
 #include "mm/cache.h"
@@ -59,34 +71,57 @@ struct mm_lock gc_work_lock = MM_LOCK_INIT(MM_RANK_GC_WORK);
 
 static bool entered;      /* a thread is at work in the collector */
 static uintptr_t entered_at; /* its stack pointer then */
-static unsigned stops;    /* nested */
+static unsigned stops;    /* nested; of who entered */
+static const struct mm_cpu *stopper; /* the CPU that the others stand for; NULL = they run */
 static bool whole;        /* the world has stood since the cycle began */
 static size_t swept_before, words_before; /* of the trace line */
 
+static void call_hook(void (*hook)(void))
+{
+    struct mm_hook_mark mark;
+    if (hook != NULL) {
+        mm_hook_enter(&mark);
+        hook();
+        mm_hook_leave(&mark);
+    }
+}
+
+static void set_stopper(bool some)
+{
+    arch_flags flags = gc_lock();
+    stopper = some ? mm_cpu_self() : NULL;
+    gc_unlock(flags);
+}
+
 void gc_stop(void)
 {
-    if (stops++ == 0 && mm_hooks.stop_world != NULL) {
-        mm_hooks.stop_world();
+    if (stops++ == 0) {
+        call_hook(mm_hooks.stop_world);
+        set_stopper(true);
     }
 }
 
 void gc_resume(void)
 {
-    if (--stops == 0 && mm_hooks.resume_world != NULL) {
-        mm_hooks.resume_world();
+    if (--stops == 0) {
+        set_stopper(false);
+        call_hook(mm_hooks.resume_world);
     }
 }
 
+/* Another CPU may wait for the collector even while the world is about to stop: it is stopped where it waits.
+ * On the collector's own CPU nobody can get on who waits for it then. */
 bool gc_enter(void)
 {
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     for (;;) {
         arch_flags flags = gc_lock();
         bool mine = !entered, nested = !mine && entered_at - here < MM_HOOK_STACK;
+        bool stopped = stopper == mm_cpu_self();
         entered = true;
         entered_at = mine ? here : entered_at;
         gc_unlock(flags);
-        if (mine || nested || !mm_may_wait() || stops != 0) {
+        if (mine || nested || !mm_may_wait() || stopped) {
             return mine;
         }
         arch_pause();
@@ -95,13 +130,21 @@ bool gc_enter(void)
 
 void gc_leave(void)
 {
-    __atomic_store_n(&entered, false, __ATOMIC_RELEASE);
+    arch_flags flags = gc_lock();
+    entered = false;
+    gc_unlock(flags);
+}
+
+/* The phase is read without the lock where that is only to find out that there is nothing to do. */
+static void set_phase_locked(enum gc_phase phase)
+{
+    __atomic_store_n(&gc.phase, (uint8_t)phase, __ATOMIC_RELAXED);
 }
 
 static void set_phase(enum gc_phase phase)
 {
     arch_flags flags = gc_lock();
-    gc.phase = (uint8_t)phase;
+    set_phase_locked(phase);
     gc_unlock(flags);
 }
 
@@ -115,7 +158,7 @@ static size_t begin(void)
     gc_alloc_flush(GC_UNCOLLECTABLE); /* roots are looked for on the lists */
     gc.stats.heap_before = gc_alloc_live;
     gc.black = true;
-    gc.phase = GC_ROOTS;
+    set_phase_locked(GC_ROOTS);
     gc_special_start();
     gc_unlock(flags);
     size_t words = gc_roots_stacks();
@@ -123,35 +166,54 @@ static size_t begin(void)
     return words + GC_SPAN_COST;
 }
 
-/* Marking ends.  Nothing is left to mark. */
-static size_t end(void)
+/* Marking ends, under the lock. */
+static void end_locked(void)
 {
-    gc_stop();
-    if (gc.config.check && gc_checkmark(whole) != 0) {
-        mm_corruption("collector: the second marker reached objects that are not marked");
-    }
-    arch_flags flags = gc_lock();
     for (enum gc_kind kind = 0; kind < GC_KINDS; kind++) {
         gc_alloc_flush(kind);
     }
     gc_sweep_start();
     gc_pace_marked(gc_mark_bytes());
     gc.black = false;
-    gc.phase = GC_SWEEP;
+    set_phase_locked(GC_SWEEP);
     gc.stats.cycles++;
+}
+
+/* Marking ends, if nothing is left to mark: a barrier may have found something until all stand. */
+static size_t end(void)
+{
+    gc_team_dismiss();
+    gc_stop();
+    if (gc.config.check && gc_work_empty() && gc_checkmark(whole) != 0) {
+        mm_corruption("collector: the second marker reached objects that are not marked");
+    }
+    arch_flags flags = gc_lock();
+    if (gc_work_empty()) {
+        end_locked();
+    }
     gc_unlock(flags);
     gc_resume();
     return GC_SPAN_COST;
 }
 
+static void count_words(size_t words)
+{
+    arch_flags flags = gc_lock();
+    gc.stats.words_scanned += words;
+    gc_unlock(flags);
+}
+
 static void trace(void)
 {
+    struct mm_hook_mark mark;
+    mm_hook_enter(&mark);
     if (gc.config.trace) {
         mm_log("gc %z: %z -> %z bytes, goal %z, %z words scanned, %z spans swept, longest step %z",
                (size_t)gc.stats.cycles, gc.stats.heap_before, gc.stats.heap_after, gc.stats.goal,
                (size_t)gc.stats.words_scanned - words_before, (size_t)gc.stats.spans_swept - swept_before,
                gc.stats.longest_step);
     }
+    mm_hook_leave(&mark);
     words_before = (size_t)gc.stats.words_scanned;
     swept_before = (size_t)gc.stats.spans_swept;
 }
@@ -163,14 +225,25 @@ static void finish(void)
     trace();
 }
 
+/* From the queue. */
+static size_t mark(size_t budget)
+{
+    if (whole && mm_cpus > 1) {
+        return gc_team_mark();
+    }
+    size_t done = gc_mark_some(budget);
+    count_words(done);
+    return done;
+}
+
 /* From the queue, or on to `next` if it is empty. */
 static size_t mark_or(size_t budget, enum gc_phase next)
 {
-    size_t done = gc_mark_some(budget);
+    size_t done = mark(budget);
     if (done == 0) {
         arch_flags flags = gc_lock();
         if (gc_work_empty()) {
-            gc.phase = (uint8_t)next;
+            set_phase_locked(next);
         }
         gc_unlock(flags);
     }
@@ -189,12 +262,10 @@ static size_t advance(size_t budget)
         if (done == 0) {
             set_phase(GC_MARK);
         }
-        gc.stats.words_scanned += done;
+        count_words(done);
         return done;
     case GC_MARK:
-        done = mark_or(budget, GC_WEAK);
-        gc.stats.words_scanned += done;
-        return done;
+        return mark_or(budget, GC_WEAK);
     case GC_WEAK:
         done = gc_special_clear_weak(budget);
         if (done == 0) {
@@ -210,8 +281,7 @@ static size_t advance(size_t budget)
     case GC_REVIVE:
         done = gc_special_mark_due();
         if (done == 0) {
-            done = gc_mark_some(budget);
-            gc.stats.words_scanned += done;
+            done = mark(budget);
         }
         return done != 0 ? done : end();
     case GC_SWEEP:
@@ -219,7 +289,7 @@ static size_t advance(size_t budget)
             return GC_SPAN_COST;
         }
         /* A thread that this one preempted may have the last span in hand. */
-        if (gc.unswept == 0) {
+        if (gc_all_swept()) {
             finish();
         } else {
             arch_pause();
@@ -238,12 +308,11 @@ static void complete(void)
     }
 }
 
-bool gc_cycle_collect(bool sweep)
+/* From the first stop to the second, as one. */
+static void mark_whole(void)
 {
-    if (!gc_enter()) {
-        return false;
-    }
     complete();
+    gc_team_call();
     gc_stop();
     whole = true;
     do {
@@ -251,6 +320,16 @@ bool gc_cycle_collect(bool sweep)
     } while (gc.phase != GC_SWEEP && gc.phase != GC_IDLE && !mm_dead());
     whole = false;
     gc_resume();
+}
+
+bool gc_cycle_collect(bool sweep, bool due)
+{
+    if (!gc_enter()) {
+        return false;
+    }
+    if (!due || gc_pace_due()) {
+        mark_whole();
+    }
     if (sweep) {
         complete();
     }
@@ -272,7 +351,7 @@ bool gc_allowed(const char *caller)
 
 void sh_gc_collect(void)
 {
-    if (gc_allowed("sh_gc_collect") && !gc_cycle_collect(true)) {
+    if (gc_allowed("sh_gc_collect") && !gc_cycle_collect(true, false)) {
         mm_misuse("sh_gc_collect: a collection is at work below this call, or interrupts are off");
     }
 }
@@ -305,25 +384,26 @@ bool sh_gc_sweep_step(size_t spans)
     }
     while (spans-- > 0 && gc_sweep_one()) {
     }
-    if (gc.phase == GC_SWEEP && gc.unswept == 0 && gc_enter()) {
-        if (gc.phase == GC_SWEEP && gc.unswept == 0) {
+    if (gc_phase_is(GC_SWEEP) && gc_all_swept() && gc_enter()) {
+        if (gc.phase == GC_SWEEP && gc_all_swept()) {
             finish();
         }
         gc_leave();
     }
-    return gc.phase == GC_SWEEP;
+    return gc_phase_is(GC_SWEEP);
 }
 
 /* Until a span came back: those first of which nothing is kept. */
 static bool reclaim(void)
 {
-    size_t before = gc.span_count;
-    while (gc.span_count >= before && gc_sweep_one()) {
-    }
-    return gc.span_count < before;
+    size_t before = __atomic_load_n(&gc.span_count, __ATOMIC_RELAXED), now;
+    do {
+        now = __atomic_load_n(&gc.span_count, __ATOMIC_RELAXED);
+    } while (now >= before && gc_sweep_one());
+    return now < before;
 }
 
-/* Large objects are counted where they are taken out of use. */
+/* Large objects are counted where they are taken out of use.  The heap asks with a lock held. */
 static uint64_t frees(void)
 {
     return gc.stats.objects_freed - gc.large_freed;
@@ -343,10 +423,12 @@ static void forget(void)
     gc_span_reset();
     gc_sweep_reset();
     gc_work_reset();
+    gc_team_reset();
     gc_mark_start();
     mm_lock_reset(&gc_work_lock);
     entered = whole = false;
     stops = 0;
+    stopper = NULL;
     swept_before = words_before = 0;
     gc = (struct gc_state){ .lowest = UINTPTR_MAX };
 }
@@ -355,7 +437,7 @@ static void forget(void)
 static void disarm(void)
 {
     gc.plain = gc.black = false;
-    gc.phase = GC_IDLE;
+    set_phase_locked(GC_IDLE);
 }
 
 static const struct mm_collector collector = {
@@ -369,14 +451,21 @@ static const struct mm_collector collector = {
     .shutdown = forget,
 };
 
-static bool lists_make(void)
+/* Lists and entries are one piece of metadata: that there is none for it leaves nothing behind. */
+static bool records_make(void)
 {
-    gc.classes = mm_linear_alloc(GC_KINDS * sizeof *gc.classes, 8, true);
-    for (unsigned i = 0; gc.classes != NULL && i < GC_KINDS * GC_CLASSES * GC_LISTS; i++) {
+    size_t lists = GC_KINDS * sizeof *gc.classes, entries = gc_alloc_records(mm_cpus);
+    char *records = mm_linear_alloc(lists + entries, 8, true);
+    if (records == NULL) {
+        return false;
+    }
+    gc.classes = (void *)records;
+    for (unsigned i = 0; i < GC_KINDS * GC_CLASSES * GC_LISTS; i++) {
         gc_list_init(&gc.classes[0][0].list[0] + i);
     }
     gc_list_init(&gc.dead);
-    return gc.classes != NULL;
+    gc_alloc_start(records + lists, mm_cpus);
+    return true;
 }
 
 int sh_gc_init(const struct sh_gc_config *given)
@@ -399,7 +488,7 @@ int sh_gc_init(const struct sh_gc_config *given)
         return SH_E_HOOK;
     }
     forget();
-    if (!lists_make() || !gc_alloc_start(mm_cpus)) {
+    if (!records_make()) {
         return SH_E_NOMEM;
     }
     gc.config = config;
@@ -412,7 +501,9 @@ int sh_gc_init(const struct sh_gc_config *given)
 
 void sh_gc_stopped(void)
 {
-    /* With one CPU nobody is stopped but by not running. */
+    if (SH_MAX_CPUS > 1) {
+        gc_team_help();
+    }
 }
 
 void sh_gc_stats(struct sh_gc_stats *out)

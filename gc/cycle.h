@@ -6,9 +6,9 @@
 
 #include "gc/state.h"
 
-/* A whole collection; with `sweep` everything is swept too, else by and by.  false = not now: one is at work
- * below this call, or interrupts are off. */
-bool gc_cycle_collect(bool sweep);
+/* A whole collection; with `sweep` everything is swept too, else by and by.  `due`: only if one is due when it
+ * is this thread's turn.  false = not now: one is at work below this call, or interrupts are off. */
+bool gc_cycle_collect(bool sweep, bool due);
 
 /* The second marker (checkmark.c) found so many reached objects that are not marked; told one by one.
  * `stacks`: from stacks too. */

@@ -15,21 +15,33 @@
  *
  * 4. A word counts if the map of pages names a collected span for it, it lies in a slot of that span, and
  *    the slot is allocated: whatever else it is, nothing is read through it.
+ *
+ * 5. Alone and shared.  All of this is compiled twice.  A collector that marks alone has the work lock, and
+ *    sets a bit by a load and a store.  While a team marks (team.c) nobody has the lock, and several CPUs
+ *    set bits in the same words: a mark bit is set by compare-and-swap, tested first by a plain load, so
+ *    that a word which names a marked object costs no locked instruction.  Whoever sets it counts it down
+ *    after that, with release; whoever takes the span from the queue reads the count with acquire, and so
+ *    sees the bits of all marks that it counts.  A span that is visited stays counted, and is not queued
+ *    again, until its visitor takes the marks that it began with off the count: so at each time one CPU at
+ *    most looks into a span, and `scanned` is its own.
  */
 #include "gc/mark.h"
 
+#include "gc/team.h"
 #include "gc/work.h"
 #include "mm/arena.h"
+#include "mm/memory.h"
 
-/* The rest of a large object. */
-static struct {
-    const uintptr_t *at, *end;
-    struct gc_span *gs;
-    const struct sh_gc_type *type;
-    size_t type_word; /* with a type: which word of it `at` is */
-} piece;
+#define INLINE static inline __attribute__((always_inline))
 
-static size_t marked_bytes;
+/* Who sets marks. */
+enum mode {
+    ALONE,        /* under the work lock, and nobody else does */
+    SHARED,       /* in a team, without the lock */
+    SHARED_LOCKED /* beside a team, under the lock: a handler's barrier */
+};
+
+static struct gc_marker own; /* of who marks alone; between two bursts too */
 
 /* The first pending object of a span, in a word of its bits. */
 static MM_NOINLINE void first_marked(struct gc_span *gs, uint32_t word)
@@ -41,12 +53,7 @@ static MM_NOINLINE void first_marked(struct gc_span *gs, uint32_t word)
         }
     }
     gs->hint = word;
-    if (gs->kind != GC_NOSCAN) {
-        gc_work_push(gs);
-    } else {
-        gs->countdown = 1;
-        marked_bytes += gs->size;
-    }
+    gc_work_push(gs);
 }
 
 /* As that, of the object that an address is in. */
@@ -57,7 +64,27 @@ static MM_NOINLINE void first_marked_at(struct gc_span *gs, uintptr_t address)
     first_marked(gs, index / MM_WORD_BITS);
 }
 
-static inline __attribute__((always_inline)) void visit(uintptr_t word)
+static MM_NOINLINE void first_marked_shared(struct gc_span *gs, uintptr_t address)
+{
+    arch_flags flags = gc_lock();
+    first_marked_at(gs, address);
+    gc_unlock(flags);
+}
+
+/* Sets the bit, which was clear a moment ago, and counts it; true = it is the first of its span. */
+INLINE bool mark_shared(struct gc_span *gs, uint32_t index, uintptr_t bit)
+{
+    uintptr_t was = __atomic_load_n(&gs->marked[index], __ATOMIC_RELAXED);
+    do {
+        if ((was & bit) != 0) {
+            return false;
+        }
+    } while (!__atomic_compare_exchange_n(&gs->marked[index], &was, was | bit, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
+    return __atomic_sub_fetch(&gs->countdown, 1, __ATOMIC_RELEASE) == 0;
+}
+
+INLINE void visit(uintptr_t word, enum mode mode)
 {
     if (word < gc.lowest || word > gc.highest) {
         return;
@@ -71,18 +98,32 @@ static inline __attribute__((always_inline)) void visit(uintptr_t word)
     arch_multiply((uint32_t)(word - gs->base), gs->magic, &index);
     uintptr_t bit = arch_bit(index);
     index /= MM_WORD_BITS;
-    if ((gs->marked[index] & bit) != 0 || (span->free[index] & bit) != 0) {
+    uintptr_t marked = mode == ALONE ? gs->marked[index] : __atomic_load_n(&gs->marked[index], __ATOMIC_RELAXED);
+    if ((marked & bit) != 0 || (span->free[index] & bit) != 0) {
         return;
     }
-    gs->marked[index] |= bit;
-    if (MM_UNLIKELY(arch_count_down(&gs->countdown))) {
-        first_marked_at(gs, word);
+    if (mode == ALONE) {
+        gs->marked[index] |= bit;
+        if (MM_UNLIKELY(arch_count_down(&gs->countdown))) {
+            first_marked_at(gs, word);
+        }
+    } else if (MM_UNLIKELY(mark_shared(gs, index, bit))) {
+        (mode == SHARED ? first_marked_shared : first_marked_at)(gs, word);
     }
+}
+
+static MM_NOINLINE void mark_word_shared(uintptr_t word)
+{
+    visit(word, SHARED_LOCKED);
 }
 
 MM_NOINLINE void gc_mark_word(uintptr_t word)
 {
-    visit(word);
+    if (MM_UNLIKELY(gc_team_open())) {
+        mark_word_shared(word);
+    } else {
+        visit(word, ALONE);
+    }
 }
 
 bool gc_is_marked(const struct gc_span *gs, uint32_t index)
@@ -98,47 +139,68 @@ bool gc_is_kept(const struct gc_span *gs, uint32_t index)
 void gc_mark_all(struct gc_span *gs)
 {
     for (uint32_t i = 0; i < gs->words; i++) {
-        uintptr_t fresh = ~gs->span->free[i] & ~gs->marked[i] & gc_slot_mask(gs, i);
-        uint32_t count = arch_popcount(fresh);
-        gs->marked[i] |= fresh;
-        if (count != 0 && gs->countdown == 1) {
+        uintptr_t live = ~gs->span->free[i] & gc_slot_mask(gs, i);
+        uint32_t count = arch_popcount(live & ~__atomic_fetch_or(&gs->marked[i], live, __ATOMIC_RELAXED));
+        if (count != 0 && __atomic_fetch_sub(&gs->countdown, count, __ATOMIC_RELEASE) == 1) {
             first_marked(gs, i);
         }
-        gs->countdown -= count;
     }
 }
 
 void gc_mark_born(struct gc_span *gs, uint32_t index)
 {
     uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
-    gs->marked[index / MM_WORD_BITS] |= bit;
-    gc_scanned(gs)[index / MM_WORD_BITS] |= bit;
+    uint32_t word = index / MM_WORD_BITS;
+    if ((__atomic_fetch_or(&gs->marked[word], bit, __ATOMIC_RELAXED) & bit) == 0) {
+        own.bytes += gs->size;
+    }
+    __atomic_fetch_or(&gc_scanned(gs)[word], bit, __ATOMIC_RELAXED);
     gs->touched = true;
-    marked_bytes += gs->size;
 }
 
-static MM_NOINLINE void visit_two(uintptr_t first, uintptr_t second)
+void gc_mark_unborn(struct gc_span *gs, uint32_t index)
 {
-    visit(first);
-    visit(second);
+    uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
+    uint32_t word = index / MM_WORD_BITS;
+    __atomic_fetch_and(&gc_scanned(gs)[word], ~bit, __ATOMIC_RELAXED);
+    if ((__atomic_fetch_and(&gs->marked[word], ~bit, __ATOMIC_RELAXED) & bit) != 0) {
+        own.bytes -= gs->size;
+    }
+}
+
+static MM_NOINLINE void visit_two_alone(uintptr_t first, uintptr_t second)
+{
+    visit(first, ALONE);
+    visit(second, ALONE);
+}
+
+static MM_NOINLINE void visit_two_shared(uintptr_t first, uintptr_t second)
+{
+    visit(first, SHARED);
+    visit(second, SHARED);
+}
+
+INLINE void visit_two(uintptr_t first, uintptr_t second, enum mode mode)
+{
+    (mode == ALONE ? visit_two_alone : visit_two_shared)(first, second);
 }
 
 /* Four at a time: most words of most objects are small numbers, and all together are below the heap. */
-static inline __attribute__((always_inline)) void visit_words(const uintptr_t *at, const uintptr_t *end)
+INLINE void visit_words(const uintptr_t *at, const uintptr_t *end, enum mode mode)
 {
     uintptr_t lowest = gc.lowest;
     for (; end - at >= 4; at += 4) {
         if ((at[0] | at[1] | at[2] | at[3]) >= lowest) {
-            visit_two(at[0], at[1]);
-            visit_two(at[2], at[3]);
+            visit_two(at[0], at[1], mode);
+            visit_two(at[2], at[3], mode);
         }
     }
     if (end - at >= 2) {
-        visit_two(at[0], at[1]);
+        visit_two(at[0], at[1], mode);
         at += 2;
     }
     if (at != end) {
-        visit_two(*at, 0);
+        visit_two(*at, 0, mode);
     }
 }
 
@@ -170,31 +232,31 @@ static uintptr_t bits_at(const uintptr_t *map, size_t first, size_t count)
     return count == MM_WORD_BITS ? bits : bits & (((uintptr_t)1 << count) - 1);
 }
 
-static inline __attribute__((always_inline)) void visit_masked(const uintptr_t *at, uintptr_t mask)
+INLINE void visit_masked(const uintptr_t *at, uintptr_t mask, enum mode mode)
 {
     for (; mask != 0; mask &= mask - 1) {
-        visit(at[arch_ctz(mask)]);
+        visit(at[arch_ctz(mask)], mode);
     }
 }
 
 /* The next `count` words of the piece; `there`: they have a frame. */
-static void visit_next(size_t count, bool there)
+INLINE void visit_next(struct gc_marker *m, size_t count, bool there, enum mode mode)
 {
-    const struct gc_span *gs = piece.gs;
-    const uintptr_t *at = piece.at, *end = at + count;
-    piece.at = end;
-    if (piece.type != NULL) {
-        size_t words = piece.type->size / sizeof(uintptr_t);
+    const struct gc_span *gs = m->gs;
+    const uintptr_t *at = m->at, *end = at + count;
+    m->at = end;
+    if (m->type != NULL) {
+        size_t words = m->type->size / sizeof(uintptr_t);
         for (; at != end; at++) {
-            if (there && mm_bit_test(piece.type->pointers, piece.type_word)) {
-                visit(*at);
+            if (there && mm_bit_test(m->type->pointers, m->type_word)) {
+                visit(*at, mode);
             }
-            piece.type_word = piece.type_word + 1 == words ? 0 : piece.type_word + 1;
+            m->type_word = m->type_word + 1 == words ? 0 : m->type_word + 1;
         }
     } else if (there && gs->pointers != NULL) {
-        visit_masked(at, bits_at(gs->pointers, (size_t)(at - (const uintptr_t *)gs->base), count));
+        visit_masked(at, bits_at(gs->pointers, (size_t)(at - (const uintptr_t *)gs->base), count), mode);
     } else if (there) {
-        visit_words(at, end);
+        visit_words(at, end, mode);
     }
 }
 
@@ -204,16 +266,16 @@ static size_t smaller(size_t a, size_t b)
 }
 
 /* Some of the piece; how many words. */
-static size_t piece_some(size_t budget)
+INLINE size_t piece_some(struct gc_marker *m, size_t budget, enum mode mode)
 {
     size_t done = 0;
-    while (piece.at != piece.end && done < budget) {
-        uintptr_t at = (uintptr_t)piece.at;
+    while (m->at != m->end && done < budget) {
+        uintptr_t at = (uintptr_t)m->at;
         size_t to_page = (SH_ARCH_PAGE_SIZE - (at & (SH_ARCH_PAGE_SIZE - 1))) / sizeof(uintptr_t);
-        size_t count = smaller((size_t)(piece.end - piece.at), smaller(budget - done, MM_WORD_BITS));
+        size_t count = smaller((size_t)(m->end - m->at), smaller(budget - done, MM_WORD_BITS));
         count = smaller(count, to_page);
         /* What demand mode left without a frame reads as zero: there is nothing in it. */
-        visit_next(count, !mm_mode.demand || sh_arch_state(at) == SH_READY);
+        visit_next(m, count, !mm_mode.demand || sh_arch_state(at) == SH_READY, mode);
         done += count;
     }
     return done;
@@ -226,20 +288,14 @@ static bool is_dense(const struct sh_gc_type *type)
     return words <= MM_WORD_BITS && ~type->pointers[0] << (MM_WORD_BITS - words) == 0;
 }
 
-static void piece_begin(struct gc_span *gs, uintptr_t object)
+static void piece_begin(struct gc_marker *m, uintptr_t object)
 {
-    piece.gs = gs;
-    piece.type = gs->type == NULL || is_dense(gs->type) ? NULL : gs->type;
-    piece.at = (const uintptr_t *)object;
-    piece.end = piece.at + gs->size / sizeof(uintptr_t);
-    piece.type_word = 0;
+    const struct gc_span *gs = m->gs;
+    m->type = gs->type == NULL || is_dense(gs->type) ? NULL : gs->type;
+    m->at = (const uintptr_t *)object;
+    m->end = m->at + gs->size / sizeof(uintptr_t);
+    m->type_word = 0;
 }
-
-/* The span that is being visited, and which of its words are left. */
-static struct {
-    struct gc_span *gs;
-    uint32_t word, end;
-} current;
 
 /* How the small objects of a span are looked into. */
 enum look {
@@ -250,7 +306,7 @@ enum look {
     LOOK_APART   /* through the piece: not small, or in demand mode */
 };
 
-static enum look look_for(const struct gc_span *gs)
+INLINE enum look look_for(const struct gc_span *gs)
 {
     size_t words = gs->size / sizeof(uintptr_t);
     if (mm_mode.demand || words > (gs->pointers != NULL ? MM_WORD_BITS : GC_PIECE)) {
@@ -260,77 +316,117 @@ static enum look look_for(const struct gc_span *gs)
     return all ? (words == 2 ? LOOK_PAIR : LOOK_WORDS) : gs->uniform ? LOOK_MASK : LOOK_BITMAP;
 }
 
-/* Objects of the current span, as many as the budget lets begin; how many words. */
-static inline __attribute__((always_inline)) size_t visit_span_as(enum look look, size_t budget)
+INLINE void set_scanned(uintptr_t *scanned, uintptr_t bits, enum mode mode)
 {
-    struct gc_span *gs = current.gs;
+    if (mode == ALONE) {
+        *scanned |= bits;
+    } else {
+        __atomic_fetch_or(scanned, bits, __ATOMIC_RELAXED);
+    }
+}
+
+/* Of those, some have to wait. */
+INLINE void clear_scanned(uintptr_t *scanned, uintptr_t bits, enum mode mode)
+{
+    if (mode == ALONE) {
+        *scanned &= ~bits;
+    } else {
+        __atomic_fetch_and(scanned, ~bits, __ATOMIC_RELAXED);
+    }
+}
+
+/* Marked, and not looked into. */
+INLINE uintptr_t to_do(const uintptr_t *marked, const uintptr_t *scanned, enum mode mode)
+{
+    return mode == ALONE ? *marked & ~*scanned
+                         : __atomic_load_n(marked, __ATOMIC_RELAXED) & ~__atomic_load_n(scanned, __ATOMIC_RELAXED);
+}
+
+/* Objects of the span in hand, as many as the budget lets begin; how many words. */
+INLINE size_t visit_span_as(struct gc_marker *m, enum look look, size_t budget, enum mode mode)
+{
+    struct gc_span *gs = m->gs;
     uintptr_t *marked = gs->marked, *scanned = gc_scanned(gs), mask = gs->mask;
-    size_t size = gs->size, words = size / sizeof(uintptr_t);
+    size_t size = look == LOOK_PAIR ? 2 * sizeof(uintptr_t) : gs->size, words = size / sizeof(uintptr_t);
     intptr_t left = (intptr_t)budget;
-    for (uint32_t at = current.word; at < current.end; at++) {
+    for (uint32_t at = m->word; at < m->word_end; at++) {
         uintptr_t todo, base = gs->base + at * MM_WORD_BITS * size;
-        while ((todo = marked[at] & ~scanned[at]) != 0) {
-            scanned[at] |= todo;
+        while ((todo = to_do(&marked[at], &scanned[at], mode)) != 0) {
+            set_scanned(&scanned[at], todo, mode);
             do {
                 const uintptr_t *object = (const uintptr_t *)(base + arch_ctz(todo) * size);
                 todo &= todo - 1;
                 left -= (intptr_t)words;
                 if (look == LOOK_APART) {
-                    piece_begin(gs, (uintptr_t)object);
+                    piece_begin(m, (uintptr_t)object);
                 } else if (look == LOOK_PAIR) {
-                    visit(object[0]);
-                    visit(object[1]);
+                    visit(object[0], mode);
+                    visit(object[1], mode);
                 } else if (look == LOOK_WORDS) {
-                    visit_words(object, object + words);
+                    visit_words(object, object + words, mode);
                 } else if (look == LOOK_MASK) {
-                    visit_masked(object, mask);
+                    visit_masked(object, mask, mode);
                 } else {
                     size_t first = (size_t)(object - (const uintptr_t *)gs->base);
-                    visit_masked(object, bits_at(gs->pointers, first, words));
+                    visit_masked(object, bits_at(gs->pointers, first, words), mode);
                 }
                 if (look == LOOK_APART || left <= 0) {
-                    scanned[at] &= ~todo;
-                    current.word = at;
+                    clear_scanned(&scanned[at], todo, mode);
+                    m->word = at;
                     return look == LOOK_APART ? 0 : budget - (size_t)left;
                 }
             } while (todo != 0);
         }
     }
-    current.gs = NULL;
+    m->gs = NULL;
     return budget - (size_t)left;
 }
 
-static size_t visit_span(size_t budget)
+INLINE size_t visit_span(struct gc_marker *m, size_t budget, enum mode mode)
 {
-    switch (look_for(current.gs)) {
+    switch (look_for(m->gs)) {
     case LOOK_PAIR:
-        return visit_span_as(LOOK_PAIR, budget);
+        return visit_span_as(m, LOOK_PAIR, budget, mode);
     case LOOK_WORDS:
-        return visit_span_as(LOOK_WORDS, budget);
+        return visit_span_as(m, LOOK_WORDS, budget, mode);
     case LOOK_MASK:
-        return visit_span_as(LOOK_MASK, budget);
+        return visit_span_as(m, LOOK_MASK, budget, mode);
     case LOOK_BITMAP:
-        return visit_span_as(LOOK_BITMAP, budget);
+        return visit_span_as(m, LOOK_BITMAP, budget, mode);
     case LOOK_APART:
     default:
-        return visit_span_as(LOOK_APART, budget);
+        return visit_span_as(m, LOOK_APART, budget, mode);
     }
 }
 
-/* The next span of the queue is the current one; false = there is none. */
-static bool next_span(void)
+/* What is to be looked at in a span that came up with so many marks. */
+static void take(struct gc_marker *m, struct gc_span *gs, size_t pending)
+{
+    bool single = pending == 1 && gs->hint != GC_NO_HINT;
+    m->gs = gs;
+    m->word = single ? gs->hint : 0;
+    m->word_end = single ? gs->hint + 1 : gs->words;
+}
+
+/* The next span of the queue; false = there is none. */
+static bool next_span(struct gc_marker *m)
 {
     struct gc_span *gs = gc_work_pop();
     if (gs == NULL) {
         return false;
     }
-    bool single = gc_pending(gs) == 1;
-    marked_bytes += gc_pending(gs) * gs->size;
+    size_t pending = gc_pending(gs);
+    m->bytes += pending * gs->size;
     gs->countdown = 1;
-    current.gs = gs;
-    current.word = single ? gs->hint : 0;
-    current.end = single ? gs->hint + 1 : gs->words;
+    if (gs->kind != GC_NOSCAN) {
+        take(m, gs, pending);
+    }
     return true;
+}
+
+static size_t visit_span_alone(size_t budget)
+{
+    return visit_span(&own, budget, ALONE);
 }
 
 /* One burst. */
@@ -338,11 +434,11 @@ static size_t burst(size_t budget)
 {
     size_t done = 0;
     while (done < budget) {
-        if (piece.at != piece.end) {
-            done += piece_some(budget - done);
-        } else if (current.gs != NULL) {
-            done += visit_span(budget - done);
-        } else if (next_span()) {
+        if (own.at != own.end) {
+            done += piece_some(&own, budget - done, ALONE);
+        } else if (own.gs != NULL) {
+            done += visit_span_alone(budget - done);
+        } else if (next_span(&own)) {
             done += GC_SPAN_COST;
         } else {
             break;
@@ -366,14 +462,51 @@ size_t gc_mark_some(size_t budget)
     return done;
 }
 
+bool gc_mark_take(struct gc_marker *m)
+{
+    struct gc_span *gs = gc_work_pop();
+    if (gs != NULL) {
+        m->pending = 1 - __atomic_load_n(&gs->countdown, __ATOMIC_ACQUIRE);
+        take(m, gs, m->pending);
+    }
+    return gs != NULL;
+}
+
+/* The marks that the visit began with are done; if there are more, the span comes up again. */
+static void leave_span(struct gc_marker *m, struct gc_span *gs)
+{
+    m->bytes += m->pending * gs->size;
+    if (__atomic_add_fetch(&gs->countdown, m->pending, __ATOMIC_RELEASE) != 1) {
+        arch_flags flags = gc_lock();
+        gs->hint = GC_NO_HINT;
+        gc_work_push(gs);
+        gc_unlock(flags);
+    }
+}
+
+void gc_mark_visit(struct gc_marker *m)
+{
+    struct gc_span *gs = m->gs;
+    m->gs = gs->kind == GC_NOSCAN ? NULL : gs;
+    m->words += GC_SPAN_COST;
+    while (m->gs != NULL) {
+        m->words += visit_span(m, SIZE_MAX / 2, SHARED);
+        m->words += piece_some(m, SIZE_MAX, SHARED);
+    }
+    leave_span(m, gs);
+}
+
+void gc_mark_account(size_t bytes)
+{
+    own.bytes += bytes;
+}
+
 size_t gc_mark_bytes(void)
 {
-    return marked_bytes;
+    return own.bytes;
 }
 
 void gc_mark_start(void)
 {
-    marked_bytes = 0;
-    piece.at = piece.end = NULL;
-    current.gs = NULL;
+    memset(&own, 0, sizeof own);
 }

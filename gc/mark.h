@@ -1,7 +1,7 @@
 /*
  * Marking: from words to objects, and what is in them.
  *
- * All of this is under the work lock, in bursts of about GC_BURST words.
+ * All of this is under the work lock, in bursts of about GC_BURST words, but for what a team does.
  */
 #ifndef GC_MARK_H
 #define GC_MARK_H
@@ -15,12 +15,29 @@
 /* What a span or a record costs, in words. */
 #define GC_SPAN_COST 16
 
+/* What a marker has in hand. */
+struct gc_marker {
+    /* The rest of a large object of the span. */
+    const uintptr_t *at, *end;
+    const struct sh_gc_type *type;
+    size_t type_word; /* with a type: which word of it `at` is */
+    /* The span, and which words of its bits are left. */
+    struct gc_span *gs;
+    uint32_t word, word_end;
+    uint32_t pending; /* in a team: marks that the visit began with */
+    /* What it did. */
+    size_t bytes; /* of objects that it marked */
+    size_t words; /* in a team: looked at */
+};
+
 /* A word that may point into an object: marks that, if it is collected and was not. */
 void gc_mark_word(uintptr_t word);
 /* All objects of an uncollectable span. */
 void gc_mark_all(struct gc_span *gs);
 /* An object that was just allocated while marking goes on: kept, and nothing to look at. */
 void gc_mark_born(struct gc_span *gs, uint32_t index);
+/* It is given back, and nobody has seen it. */
+void gc_mark_unborn(struct gc_span *gs, uint32_t index);
 bool gc_is_marked(const struct gc_span *gs, uint32_t index);
 /* Is an allocated object not waiting to be swept away? */
 bool gc_is_kept(const struct gc_span *gs, uint32_t index);
@@ -30,6 +47,13 @@ const uintptr_t *gc_mark_range(const uintptr_t *low, const uintptr_t *high, size
 
 /* Works off the queue, at most about `budget` words; how many.  0 = nothing is left. */
 size_t gc_mark_some(size_t budget);
+
+/* For a team.  Takes a span from the queue, under the lock; false = it is empty. */
+bool gc_mark_take(struct gc_marker *m);
+/* Looks into what was taken, while others do likewise.  No lock. */
+void gc_mark_visit(struct gc_marker *m);
+/* So many bytes were marked by another.  Under the lock. */
+void gc_mark_account(size_t bytes);
 
 /* Bytes of objects that were marked since gc_mark_start. */
 size_t gc_mark_bytes(void);

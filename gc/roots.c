@@ -9,6 +9,7 @@
 
 #include "gc/mark.h"
 #include "gc/finalize.h"
+#include "mm/context.h"
 #include "mm/linear.h"
 #include "mm/misuse.h"
 #include "mm/report.h"
@@ -77,8 +78,11 @@ static void clip(const void *low, const void *high, void *arg)
 static void each_stack(uintptr_t here, void *arg)
 {
     struct stacks *stacks = arg;
+    struct mm_hook_mark mark;
     stacks->here = here;
+    mm_hook_enter(&mark);
     mm_hooks.scan_stacks(clip, stacks);
+    mm_hook_leave(&mark);
 }
 
 static void mark_stack(const void *low, const void *high, void *arg)

@@ -53,8 +53,9 @@ struct gc_span {
     struct gc_span *queue;   /* the next one in the work queue */
     struct mm_span *span;
     uint32_t generation;
-    uint32_t countdown;      /* 1 − objects marked since it left the work queue: see gc_pending */
-    uint32_t hint;           /* the word of the first of them */
+    uint32_t countdown;      /* 1 − objects marked since it left the work queue: see gc_pending.  While a
+                                team marks: since the last visit ended */
+    uint32_t hint;           /* the word of the first of them, or GC_NO_HINT */
     bool touched;            /* an object was marked in this cycle */
     bool owned;              /* in an entry */
     bool full;               /* on a list: of full ones */
@@ -74,6 +75,8 @@ struct gc_span {
     struct gc_special *specials;   /* finalizers and weak references: finalize.c */
     uintptr_t marked[];      /* words of it and one more; then scanned; then freed */
 };
+
+#define GC_NO_HINT UINT32_MAX
 
 /* Marked since it left the work queue.  Kept so that the first is what makes a countdown 0. */
 static inline size_t gc_pending(const struct gc_span *gs)

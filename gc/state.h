@@ -47,9 +47,22 @@ static inline void gc_unlock(arch_flags flags)
     mm_unlock(&gc_work_lock, flags);
 }
 
+/* Without the lock: a moment ago. */
+static inline bool gc_phase_is(enum gc_phase phase)
+{
+    return __atomic_load_n(&gc.phase, __ATOMIC_RELAXED) == phase;
+}
+
+static inline bool gc_all_swept(void)
+{
+    return __atomic_load_n(&gc.unswept, __ATOMIC_RELAXED) == 0;
+}
+
+/* Under the lock, or only to find out that there is nothing to do. */
 static inline bool gc_unswept(const struct gc_span *gs)
 {
-    return gs->generation == gc.generation - 2;
+    return __atomic_load_n(&gs->generation, __ATOMIC_RELAXED) ==
+           __atomic_load_n(&gc.generation, __ATOMIC_RELAXED) - 2;
 }
 
 #endif

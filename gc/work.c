@@ -9,7 +9,7 @@ void gc_work_push(struct gc_span *gs)
 {
     gs->queue = NULL;
     if (head == NULL) {
-        head = gs;
+        __atomic_store_n(&head, gs, __ATOMIC_RELAXED);
     } else {
         tail->queue = gs;
     }
@@ -20,14 +20,14 @@ struct gc_span *gc_work_pop(void)
 {
     struct gc_span *gs = head;
     if (gs != NULL) {
-        head = gs->queue;
+        __atomic_store_n(&head, gs->queue, __ATOMIC_RELAXED);
     }
     return gs;
 }
 
 bool gc_work_empty(void)
 {
-    return head == NULL;
+    return __atomic_load_n(&head, __ATOMIC_RELAXED) == NULL;
 }
 
 void gc_work_reset(void)

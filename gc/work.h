@@ -13,6 +13,7 @@
 void gc_work_push(struct gc_span *gs);
 /* NULL = empty. */
 struct gc_span *gc_work_pop(void);
+/* Without the lock: a moment ago. */
 bool gc_work_empty(void);
 void gc_work_reset(void);
 

@@ -154,7 +154,14 @@ static void ask_in_log(const char *text)
     ask_for_too_much();
 }
 
-/* They want a collection while one is at work below them: it is refused, not waited for. */
+static void collect_and_step(void *arg)
+{
+    (void)arg;
+    sh_gc_collect();
+    t_gc_step_to(GC_IDLE, 100);
+}
+
+/* They are handlers: nothing that they want is waited for, and a step is said to be out of place. */
 static void the_collectors_own_hooks_do_not_wait_for_it(void)
 {
     struct sh_hooks hooks = *rig_hooks();
@@ -164,8 +171,8 @@ static void the_collectors_own_hooks_do_not_wait_for_it(void)
     hooks.log = ask_in_log;
     t_gc_start(0, &heap, &config);
     void *p = t_root[0] = t_gc_take(64, 0);
-    sh_gc_collect();
-    t_gc_step_to(GC_IDLE, 100);
+    EXPECT(rig_panics(SH_PANIC_MISUSE, "sh_gc_step: from a handler, or from inside a hook", collect_and_step, NULL));
+    EXPECT_EQ(rig_panic_count(), 8); /* three stops, as many resumes, two lines */
     EXPECT_EQ(gc.stats.cycles, 2);
     EXPECT(t_lives(p));
     EXPECT_WHOLE();
