@@ -64,7 +64,7 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
 CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan x86-mask arm-mask arm-64k-mask \
-    host host-up host-asan host-cov host32 host32-up host32-p12 host32-p14 host32-small
+    host host-up host-asan host-tsan host-cov host32 host32-up host32-p12 host32-p14 host32-small
 # Threads for CPUs, under the thread sanitizer.
 CPU_CONFIGS := host-cpus1 host-cpus2 host-cpus3 host-cpus64
 CONFIGS += $(CPU_CONFIGS)
@@ -85,6 +85,7 @@ MACHINE_arm-64k-mask := arm
 MACHINE_host := host
 MACHINE_host-up := host
 MACHINE_host-asan := host
+MACHINE_host-tsan := host
 MACHINE_host-cov := host
 $(foreach c,$(CPU_CONFIGS),$(eval MACHINE_$(c) := host))
 MACHINE_host32 := host32
@@ -109,6 +110,7 @@ EXTRA_arm-64k-mask := $(EXTRA_arm-mask) -DSH_ARCH_PAGE_SHIFT=16
 EXTRA_host-asan := -DMM_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recover=all
 $(foreach c,$(CPU_CONFIGS),$(eval EXTRA_$(c) := -DMM_DEBUG=1 -DSH_MAX_CPUS=$(c:host-cpus%=%) -fsanitize=thread \
     -Wno-frame-larger-than $(if $(findstring clang,$(CC)),,-Wno-tsan)))
+EXTRA_host-tsan := -DMM_DEBUG=1 -DHOST_CPUS -fsanitize=thread -Wno-frame-larger-than $(if $(findstring clang,$(CC)),,-Wno-tsan)
 EXTRA_host-cov := -O0 --coverage -fprofile-update=atomic -Wno-frame-larger-than
 EXTRA_host32 := -DMM_DEBUG=1 -DHOST_INTERRUPTS -fsanitize=undefined -fsanitize-undefined-trap-on-error
 # The checks look at object sizes that the sanitizers enlarge.
@@ -306,6 +308,14 @@ $(KT_THREADS:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestandin
 -include $(KT_THREADS:%=build/$(1)/$(KT)/%.d)
 endef
 $(foreach c,$(CPU_CONFIGS),$(eval $(call hostthreads,$(c))))
+# Threads as CPUs over the host's port, under the thread sanitizer.
+KT_CPUS := $(patsubst %.c,%,$(wildcard $(KT)/cpus/*.c))
+build/host-tsan/cpus-test: $(KT_CPUS:%=build/host-tsan/%.o) $(MM_OBJECTS_host-tsan) $(PORT_OBJECTS_host-tsan)
+	$(call say,LINK $@)
+	$(Q)$(CC_host) $(EXTRA_host-tsan) -pthread -o $@ $(filter %.o,$^)
+
+$(KT_CPUS:%=build/host-tsan/%.o): CFLAGS_host-tsan := $(filter-out -ffreestanding,$(CFLAGS_host-tsan)) -I$(KT) -pthread
+-include $(KT_CPUS:%=build/host-tsan/%.d)
 
 # The sweep of failures alone, in a small address space; the program itself is above it.
 KT_SWEEP := printf test test_util test_sweep rig_host rig_area rig_hooks sweep_situations \
@@ -380,7 +390,8 @@ traces: build/gen_trace
 TEST_IMAGES := build/x86/kernel.elf build/x86-up/kernel.elf build/arm/kernel.elf build/arm-64k/kernel.elf
 # The instrumentation is gcc's.
 KASAN_IMAGES := $(if $(findstring clang,$(CC)),,build/x86-kasan/kernel.elf build/arm-kasan/kernel.elf)
-TEST_HOSTS := build/host32-small/sweep $(CPU_CONFIGS:%=build/%/host-threads) $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-p14)
+TEST_HOSTS := build/host32-small/sweep $(CPU_CONFIGS:%=build/%/host-threads) \
+    $(if $(filter 1,$(GC)),build/host-tsan/cpus-test) $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-p14)
 FILTER ?=
 BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTER))
 
@@ -549,6 +560,7 @@ $(if $(filter 1,$(GC)),ARM$(COMMA) Lisp programs|$(LISP_RUN) ARCH=arm IMAGE=buil
 host 32-bit, small arenas, failures|timeout 400 build/host32-small/sweep sweep 8
 x86, accidents explained|$(DEMOS) ARCH=x86 IMAGE=build/x86/kernel.elf
 ARM, accidents explained|$(DEMOS) ARCH=arm IMAGE=build/arm/kernel.elf
+$(if $(filter 1,$(GC)),host 64-bit$(COMMA) threads as CPUs$(COMMA) thread sanitizer|timeout 600 build/host-tsan/cpus-test $(FILTER))
 host 64-bit, address sanitizer|timeout 400 build/host-asan/host-test $(FILTER)
 host 32-bit|timeout 400 build/host32/host-test $(FILTER)
 host 32-bit, 4 KiB heap pages, one CPU|timeout 400 build/host32-p12/host-test $(FILTER)

@@ -78,7 +78,7 @@ static bool entry_scan(struct entry *entry, uint32_t from)
 static void entry_retire(struct entry *entry)
 {
     if (entry->gs != NULL) {
-        gc_alloc_live -= free_bytes(entry->gs);
+        gc_live_add(0 - free_bytes(entry->gs));
         gc_span_list(entry->gs);
         entry_clear(entry);
     }
@@ -88,7 +88,7 @@ static bool entry_install(struct entry *entry, struct gc_span *gs)
 {
     gs->owned = true;
     entry->gs = gs;
-    gc_alloc_live += free_bytes(gs);
+    gc_live_add(free_bytes(gs));
     return entry_scan(entry, 0);
 }
 
@@ -139,7 +139,7 @@ static struct gc_span *take_slot(enum gc_kind kind, unsigned class, uint32_t *in
         }
     }
     uintptr_t bits = *entry->word;
-    *entry->word = bits & (bits - 1);
+    mm_word_set(entry->word, bits & (bits - 1));
     *index = entry->index + arch_ctz(bits);
     if (MM_UNLIKELY(gc.black)) {
         gc_mark_born(entry->gs, *index);
@@ -151,8 +151,8 @@ static struct gc_span *take_slot(enum gc_kind kind, unsigned class, uint32_t *in
  * entry and on no list. */
 static void adopt(struct gc_span *gs)
 {
-    gs->generation = gc.generation;
-    gc.span_count++;
+    __atomic_store_n(&gs->generation, gc.generation, __ATOMIC_RELAXED);
+    gc_spans_add(1);
     if (!gc.black) {
         gc_span_clear_marks(gs);
         gs->touched = false;
@@ -215,7 +215,7 @@ static struct gc_span *large(enum gc_kind kind, size_t size, bool *fresh, uintpt
     struct gc_span *gs = gc_span_open_large(kind, size, fresh);
     if (gs != NULL) {
         arch_flags flags = gc_lock();
-        gc_alloc_live += gs->size;
+        gc_live_add(gs->size);
         adopt(gs);
         if (gc.black) {
             gc_mark_born(gs, 0);
@@ -232,7 +232,7 @@ static void untake(struct gc_span *gs, uint32_t index)
 {
     uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
     arch_flags flags = gc_lock();
-    gs->span->free[index / MM_WORD_BITS] |= bit;
+    mm_word_set(&gs->span->free[index / MM_WORD_BITS], gs->span->free[index / MM_WORD_BITS] | bit);
     if (gc.black) {
         gc_mark_unborn(gs, index);
     }
@@ -354,41 +354,74 @@ static void set_pointer(struct gc_span *gs, size_t word, bool pointer)
     *map = pointer ? *map | bit : *map & ~bit;
 }
 
-/* The mask is not that of all objects any more: from here on the bitmap counts. */
+/* The mask is not that of all objects any more: from here on the bitmap counts.  It repeats itself after as
+ * many words as a slot has: the first of them are built slot by slot, the others copied.  At most a few pages,
+ * so under the lock. */
 static void spread_mask(struct gc_span *gs)
 {
-    size_t slot = gs->size / sizeof(uintptr_t);
-    for (size_t first = 0; gs->uniform && first < gs->slots * slot; first += slot) {
-        for (size_t i = 0; i < slot; i++) {
-            set_pointer(gs, first + i, i < MM_WORD_BITS && (gs->mask >> i & 1) != 0);
+    size_t slot = gs->size / sizeof(uintptr_t), end = gs->slots * slot;
+    size_t words = MM_BITMAP_WORDS(end), period = slot < words ? slot : words;
+    for (size_t i = 0; i < period; i++) {
+        gs->pointers[i] = 0;
+    }
+    for (size_t first = 0; first < end && first < period * MM_WORD_BITS; first += slot) {
+        size_t shift = first % MM_WORD_BITS, word = first / MM_WORD_BITS;
+        gs->pointers[word] |= gs->mask << shift;
+        if (shift + slot > MM_WORD_BITS && word + 1 < period) {
+            gs->pointers[word + 1] |= gs->mask >> (MM_WORD_BITS - shift);
         }
     }
-    gs->uniform = false;
+    for (size_t i = period; i < words; i++) {
+        gs->pointers[i] = gs->pointers[i - slot];
+    }
+    __atomic_store_n(&gs->uniform, false, __ATOMIC_RELAXED);
 }
 
-/* Notes where the pointers of a small object are.  Most spans hold objects of one shape: a mask says it. */
+/* One shape for all objects of the span, and it is this one?  If the mask is spread meanwhile, then over an
+ * object that was taken before too. */
+static bool fits_mask(const struct gc_span *gs, uintptr_t mask)
+{
+    return __atomic_load_n(&gs->shaped, __ATOMIC_ACQUIRE) && __atomic_load_n(&gs->uniform, __ATOMIC_RELAXED) &&
+           gs->mask == mask;
+}
+
+/* The span's shape, if it has none; false = it has another.  Under the lock. */
+static bool take_shape(struct gc_span *gs, uintptr_t mask)
+{
+    if (gs->uniform && !gs->shaped) {
+        gs->mask = mask;
+        __atomic_store_n(&gs->shaped, true, __ATOMIC_RELEASE);
+    }
+    return gs->uniform && gs->mask == mask;
+}
+
+/* Notes where the pointers of a small object are.  Most spans hold objects of one shape: a mask says it.  What
+ * the bitmap says of an object that is being noted does not matter: its words are 0, or those of another that
+ * its owner holds. */
 static void note_pointers(struct gc_span *gs, uintptr_t object, const struct sh_gc_type *type, size_t count)
 {
     size_t words = type->size / sizeof(uintptr_t), slot = gs->size / sizeof(uintptr_t), at = 0;
-    if (count == 1 && gs->shaped && gs->uniform && gs->mask == slot_pointers(type, words, slot)) {
-        return; /* and if it is spread meanwhile, then over this object too */
+    size_t first = (object - gs->base) / sizeof(uintptr_t);
+    bool one = count == 1 && slot <= MM_WORD_BITS;
+    uintptr_t mask = one ? slot_pointers(type, words, slot) : 0;
+    if (one && fits_mask(gs, mask)) {
+        return;
     }
     arch_flags flags = gc_lock();
-    /* On demand objects are looked into page by page, by the bitmap. */
-    if (count == 1 && slot <= MM_WORD_BITS && gs->uniform && !mm_mode.demand) {
-        uintptr_t mask = slot_pointers(type, words, slot);
-        gs->mask = gs->shaped ? gs->mask : mask;
-        gs->shaped = true;
-        if (gs->mask == mask) {
-            gc_unlock(flags);
-            return;
-        }
+    if (one && take_shape(gs, mask)) {
+        gc_unlock(flags);
+        return;
     }
-    spread_mask(gs);
+    if (gs->uniform) {
+        spread_mask(gs);
+    }
     for (size_t i = 0; i < slot; i++) {
-        set_pointer(gs, (object - gs->base) / sizeof(uintptr_t) + i,
-                    i >= words * count || mm_bit_test(type->pointers, at));
+        set_pointer(gs, first + i, i >= words * count || mm_bit_test(type->pointers, at));
         at = at + 1 == words ? 0 : at + 1;
+        if ((i + 1) % GC_BURST == 0) {
+            gc_unlock(flags);
+            flags = gc_lock();
+        }
     }
     gc_unlock(flags);
 }
@@ -421,20 +454,66 @@ void *sh_gc_new(const struct sh_gc_type *type, size_t count)
 /* How a slot that sh_free names goes. */
 enum going { NOT_LIVE, AT_THE_SWEEP, NOW };
 
-/* Is it a live object's base?  Marks it as freed by hand, so that nobody else can free it. */
-static enum going claim_free(struct gc_span *gs, uint32_t index)
+/* Is freed memory filled, by who frees it, with the lock open? */
+static bool fills(void)
+{
+    return mm_mode.guarded || mm_mode.zero;
+}
+
+/* Which slot begins at an address; false = none does. */
+static bool slot_at(const struct gc_span *gs, uintptr_t address, uint32_t *index)
+{
+    *index = (uint32_t)((uint64_t)(uint32_t)(address - gs->base) * gs->magic >> 32);
+    return *index < gs->slots && address == gc_object(gs, *index);
+}
+
+/* Is it a live object's base?  Marks it as freed by hand, so that nobody else can free it.  Until here another
+ * CPU may have released the span, and its record be another's. */
+static enum going claim_free(struct mm_span *span, struct gc_span *gs, uintptr_t address, uint32_t *index)
 {
     enum going going = NOT_LIVE;
     arch_flags flags = gc_lock();
-    if (gs->span->gc == gs && !mm_span_is_free(gs->span, index) && !mm_bit_test(gc_freed(gs), index) &&
-        gc_is_kept(gs, index)) {
-        gc_freed(gs)[index / MM_WORD_BITS] |= (uintptr_t)1 << (index % MM_WORD_BITS);
+    if (span->gc == gs && slot_at(gs, address, index) && !mm_span_is_free(span, *index) &&
+        !mm_bit_test(gc_freed(gs), *index) && gc_is_kept(gs, *index)) {
+        gc_freed(gs)[*index / MM_WORD_BITS] |= (uintptr_t)1 << (*index % MM_WORD_BITS);
         gs->freed_some = true;
-        gc_special_drop(gs, index);
+        gc_special_drop(gs, *index);
         going = gc.black ? AT_THE_SWEEP : NOW;
+        gs->in_hand += going == NOW && fills();
     }
     gc_unlock(flags);
     return going;
+}
+
+/* Is no slot of the span in use? */
+static bool is_empty(const struct gc_span *gs)
+{
+    uintptr_t used = 0;
+    for (uint32_t i = 0; i < gs->words; i++) {
+        used |= gs->span->free[i] ^ gc_slot_mask(gs, i);
+    }
+    return used == 0;
+}
+
+/* The slot is free.  true = the span is empty, and on no list any more.  Under the lock. */
+static bool set_free(struct gc_span *gs, uint32_t word, uintptr_t bit)
+{
+    mm_word_set(&gs->span->free[word], gs->span->free[word] | bit);
+    gc.stats.objects_freed++;
+    gc.large_freed += gs->class == GC_LARGE;
+    if (gs->owned) {
+        return false;
+    }
+    bool empty = is_empty(gs);
+    gc_live_add(0 - gs->size);
+    gc_list_remove(&gs->link);
+    if (empty) {
+        gs->owned = true;
+        gc_spans_add((size_t)-1);
+    } else {
+        gc_span_list(gs);
+    }
+    return empty;
 }
 
 /* Frees a claimed slot, unless a sweep does; true = the span is empty, and the caller's to release. */
@@ -444,23 +523,16 @@ static bool finish_free(struct gc_span *gs, uint32_t index)
     uint32_t word = index / MM_WORD_BITS;
     bool empty = false;
     arch_flags flags = gc_lock();
-    /* A cycle may have begun, or be sweeping this span: it frees the slot then. */
-    if (!gc.black && gs->generation == gc.generation && (gc_freed(gs)[word] & bit) != 0) {
-        gc_freed(gs)[word] &= ~bit;
-        gs->span->free[word] |= bit;
-        gc.stats.objects_freed++;
-        gc.large_freed += gs->class == GC_LARGE;
-        if (!gs->owned) {
-            gc_alloc_live -= gs->size;
-            gc_list_remove(&gs->link);
-            empty = true;
-            for (uint32_t i = 0; i < gs->words; i++) {
-                empty &= gs->span->free[i] == gc_slot_mask(gs, i);
-            }
-            gc.span_count -= empty;
-            if (!empty) {
-                gc_span_list(gs);
-            }
+    gs->in_hand -= fills();
+    /* A cycle may have begun, and frees the slot then.  A sweep that fills does not know it: it is told. */
+    if (!gc.black && (gc_freed(gs)[word] & bit) != 0) {
+        if (gs->generation == gc.generation) {
+            gc_freed(gs)[word] &= ~bit;
+            empty = set_free(gs, word, bit);
+        } else if (gs->generation == gc.generation - 1) {
+            gc_freed(gs)[word] &= ~bit;
+            gs->marked[word] &= ~bit;
+            gc_live_add(0 - gs->size);
         }
     }
     gc_unlock(flags);
@@ -469,18 +541,17 @@ static bool finish_free(struct gc_span *gs, uint32_t index)
 
 bool gc_free(const char *caller, struct mm_span *span, uintptr_t address, uintptr_t site)
 {
-    struct gc_span *gs = span->gc;
-    uint32_t index = (uint32_t)((uint64_t)(uint32_t)(address - gs->base) * gs->magic >> 32);
-    if (index >= gs->slots || address != gc_object(gs, index) ||
-        (gc.phase == GC_SWEEP && !gc_sweep_ensure(gs))) {
+    uint32_t index;
+    struct gc_span *gs = __atomic_load_n(&span->gc, __ATOMIC_ACQUIRE);
+    if (gs == NULL || !slot_at(gs, address, &index) || (gc_phase_is(GC_SWEEP) && !gc_sweep_ensure(gs))) {
         return false;
     }
-    enum going going = claim_free(gs, index);
+    enum going going = claim_free(span, gs, address, &index);
     if (going == AT_THE_SWEEP && span->notes != NULL) {
         span->notes[index].freed = site;
     }
     if (going == NOW) {
-        if (mm_mode.guarded || mm_mode.zero) {
+        if (fills()) {
             mm_guard_collected(caller, span, index, site);
         }
         if (finish_free(gs, index)) {
@@ -490,26 +561,40 @@ bool gc_free(const char *caller, struct mm_span *span, uintptr_t address, uintpt
     return going != NOT_LIVE;
 }
 
+/* May word `i` of a typed object that moves be a pointer?  `at`: which word of its type, if it is large. */
+static bool was_pointer(const struct gc_span *from, uintptr_t old, size_t i, size_t *at)
+{
+    if (i >= from->size / sizeof(uintptr_t)) {
+        return true; /* it is new */
+    }
+    if (from->class != GC_LARGE) {
+        return from->uniform ? (i < MM_WORD_BITS && (from->mask >> i & 1) != 0)
+                             : mm_bit_test(from->pointers, (old - from->base) / sizeof(uintptr_t) + i);
+    }
+    bool pointer = from->type == NULL || mm_bit_test(from->type->pointers, *at);
+    *at = from->type == NULL || ++*at == from->type->size / sizeof(uintptr_t) ? 0 : *at;
+    return pointer;
+}
+
 /* The pointers of a typed object that moved: what it had, and all of what is new. */
 static void move_pointers(const struct gc_span *from, uintptr_t old, struct gc_span *to, uintptr_t fresh)
 {
-    size_t had = from->size / sizeof(uintptr_t), slot = to->size / sizeof(uintptr_t), at = 0;
+    size_t slot = to->size / sizeof(uintptr_t), at = 0;
+    arch_flags flags = gc_lock();
     if (to->class == GC_LARGE) {
         to->type = from->type;
-        return;
+        slot = 0;
+    } else if (to->uniform) {
+        spread_mask(to);
     }
-    spread_mask(to);
     for (size_t i = 0; i < slot; i++) {
-        bool pointer = i >= had;
-        if (!pointer && from->class == GC_LARGE) {
-            pointer = from->type == NULL || mm_bit_test(from->type->pointers, at);
-            at = from->type == NULL || ++at == from->type->size / sizeof(uintptr_t) ? 0 : at;
-        } else if (!pointer) {
-            pointer = from->uniform ? (i < MM_WORD_BITS && (from->mask >> i & 1) != 0)
-                                    : mm_bit_test(from->pointers, (old - from->base) / sizeof(uintptr_t) + i);
+        set_pointer(to, (fresh - to->base) / sizeof(uintptr_t) + i, was_pointer(from, old, i, &at));
+        if ((i + 1) % GC_BURST == 0) {
+            gc_unlock(flags);
+            flags = gc_lock();
         }
-        set_pointer(to, (fresh - to->base) / sizeof(uintptr_t) + i, pointer);
     }
+    gc_unlock(flags);
 }
 
 static bool stays(const struct gc_span *gs, size_t size)
@@ -524,11 +609,19 @@ static bool stays(const struct gc_span *gs, size_t size)
     return room <= gs->size && (mm_class_of(room == 0 ? 1 : room) == gs->class || room > gs->size / 2);
 }
 
+static bool is_live(struct gc_span *gs, uint32_t index)
+{
+    arch_flags flags = gc_lock();
+    bool live = !mm_bit_test(gc_freed(gs), index) && gc_is_kept(gs, index);
+    gc_unlock(flags);
+    return live;
+}
+
 void *gc_resize(const struct mm_view *view, size_t size, uintptr_t site)
 {
-    struct gc_span *gs = view->span->gc, *to;
+    struct gc_span *gs = __atomic_load_n(&view->span->gc, __ATOMIC_ACQUIRE), *to;
     void *old = (void *)view->base;
-    if (mm_bit_test(gc_freed(gs), view->index) || !gc_is_kept(gs, view->index)) {
+    if (gs == NULL || !is_live(gs, view->index)) {
         mm_misuse_pointer("sh_realloc", view->base);
         return NULL;
     }
@@ -545,10 +638,10 @@ void *gc_resize(const struct mm_view *view, size_t size, uintptr_t site)
         }
         return size <= view->size ? old : NULL;
     }
-    arch_flags flags = gc_lock();
     if (gs->kind == GC_TYPED) {
         move_pointers(gs, view->base, to, (uintptr_t)fresh);
     }
+    arch_flags flags = gc_lock();
     gc_special_move(gs, view->index, to, to->class == GC_LARGE ? 0 : mm_span_index(to->span, (uintptr_t)fresh));
     gc_unlock(flags);
     gc_free("sh_realloc", view->span, view->base, site);

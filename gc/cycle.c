@@ -372,7 +372,9 @@ bool sh_gc_step(size_t work)
         }
         ended = gc.phase == GC_IDLE;
     } while (!ended && done < work && !mm_dead());
+    arch_flags flags = gc_lock();
     gc.stats.longest_step = done > gc.stats.longest_step ? done : gc.stats.longest_step;
+    gc_unlock(flags);
     gc_leave();
     return ended;
 }

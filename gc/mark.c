@@ -41,6 +41,16 @@ enum mode {
     SHARED_LOCKED /* beside a team, under the lock: a handler's barrier */
 };
 
+/* A word that its owner may be writing: any value of it will do.  The thread sanitizer wants that said. */
+INLINE uintptr_t word_at(const uintptr_t *at)
+{
+#ifdef __SANITIZE_THREAD__
+    return __atomic_load_n(at, __ATOMIC_RELAXED);
+#else
+    return *at;
+#endif
+}
+
 static struct gc_marker own; /* of who marks alone; between two bursts too */
 
 /* The first pending object of a span, in a word of its bits. */
@@ -190,17 +200,17 @@ INLINE void visit_words(const uintptr_t *at, const uintptr_t *end, enum mode mod
 {
     uintptr_t lowest = gc.lowest;
     for (; end - at >= 4; at += 4) {
-        if ((at[0] | at[1] | at[2] | at[3]) >= lowest) {
-            visit_two(at[0], at[1], mode);
-            visit_two(at[2], at[3], mode);
+        if ((word_at(&at[0]) | word_at(&at[1]) | word_at(&at[2]) | word_at(&at[3])) >= lowest) {
+            visit_two(word_at(&at[0]), word_at(&at[1]), mode);
+            visit_two(word_at(&at[2]), word_at(&at[3]), mode);
         }
     }
     if (end - at >= 2) {
-        visit_two(at[0], at[1], mode);
+        visit_two(word_at(&at[0]), word_at(&at[1]), mode);
         at += 2;
     }
     if (at != end) {
-        visit_two(*at, 0, mode);
+        visit_two(word_at(at), 0, mode);
     }
 }
 
@@ -214,7 +224,7 @@ MM_READS_STACKS const uintptr_t *gc_mark_range(const uintptr_t *low, const uintp
             there = sh_arch_state((uintptr_t)at) != SH_PREPARED;
         }
         if (there) {
-            gc_mark_word(*at);
+            gc_mark_word(word_at(at));
         }
     }
     return end;
@@ -235,7 +245,7 @@ static uintptr_t bits_at(const uintptr_t *map, size_t first, size_t count)
 INLINE void visit_masked(const uintptr_t *at, uintptr_t mask, enum mode mode)
 {
     for (; mask != 0; mask &= mask - 1) {
-        visit(at[arch_ctz(mask)], mode);
+        visit(word_at(&at[arch_ctz(mask)]), mode);
     }
 }
 
@@ -249,7 +259,7 @@ INLINE void visit_next(struct gc_marker *m, size_t count, bool there, enum mode 
         size_t words = m->type->size / sizeof(uintptr_t);
         for (; at != end; at++) {
             if (there && mm_bit_test(m->type->pointers, m->type_word)) {
-                visit(*at, mode);
+                visit(word_at(at), mode);
             }
             m->type_word = m->type_word + 1 == words ? 0 : m->type_word + 1;
         }
@@ -360,8 +370,8 @@ INLINE size_t visit_span_as(struct gc_marker *m, enum look look, size_t budget, 
                 if (look == LOOK_APART) {
                     piece_begin(m, (uintptr_t)object);
                 } else if (look == LOOK_PAIR) {
-                    visit(object[0], mode);
-                    visit(object[1], mode);
+                    visit(word_at(&object[0]), mode);
+                    visit(word_at(&object[1]), mode);
                 } else if (look == LOOK_WORDS) {
                     visit_words(object, object + words, mode);
                 } else if (look == LOOK_MASK) {

@@ -14,6 +14,7 @@
 
 #define MIN_HEAP ((size_t)256 << 10)
 
+/* Under the work lock. */
 static size_t spacing; /* bytes that pay for one sweep */
 static size_t paid;    /* bytes that are not used up yet */
 
@@ -71,7 +72,7 @@ void gc_pace_marked(size_t kept)
     }
     gc.stats.goal = goal;
     gc.stats.heap_after = kept;
-    gc_alloc_live = kept;
+    __atomic_store_n(&gc_alloc_live, kept, __ATOMIC_RELAXED);
     size_t spans = gc.unswept < UINT32_MAX ? gc.unswept : UINT32_MAX;
     spacing = spans == 0 ? SIZE_MAX : to_size(divide(goal > kept ? goal - kept : 0, (uint32_t)spans));
     paid = 0;
@@ -79,24 +80,25 @@ void gc_pace_marked(size_t kept)
 
 bool gc_pace_due(void)
 {
-    return gc_alloc_live >= gc.stats.goal;
+    return __atomic_load_n(&gc_alloc_live, __ATOMIC_RELAXED) >= gc.stats.goal;
+}
+
+/* Pays so many bytes in; true = one sweep is paid for, and paid out. */
+static bool pay(size_t bytes)
+{
+    arch_flags flags = gc_lock();
+    paid = paid + bytes < bytes ? SIZE_MAX : paid + bytes;
+    bool enough = paid >= spacing;
+    paid -= enough ? spacing : 0;
+    gc_unlock(flags);
+    return enough;
 }
 
 void gc_pace_span(size_t page_count)
 {
-    if (gc.phase != GC_SWEEP) {
-        return;
-    }
-    arch_flags flags = gc_lock();
     size_t bytes = page_count << MM_PAGE_SHIFT;
-    paid = paid + bytes < bytes ? SIZE_MAX : paid + bytes;
-    gc_unlock(flags);
-    bool more = true;
-    while (more && paid >= spacing) {
-        flags = gc_lock();
-        paid = paid >= spacing ? paid - spacing : 0;
-        gc_unlock(flags);
-        more = gc_sweep_one();
+    while (gc_phase_is(GC_SWEEP) && pay(bytes) && gc_sweep_one()) {
+        bytes = 0;
     }
 }
 

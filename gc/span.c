@@ -32,12 +32,9 @@ static struct mm_fixed *descriptors_for(uint32_t words)
     return words == 1 ? &one : words <= MM_SPAN_WORDS_FEW ? &few : &many;
 }
 
-/* A bit a word of the span. */
 static struct mm_fixed *bitmaps_for(size_t page_count)
 {
-    struct mm_fixed *list = &bitmaps[page_count];
-    list->size = (page_count << MM_PAGE_SHIFT) / MM_WORD_BITS;
-    return list;
+    return &bitmaps[page_count];
 }
 
 void gc_list_init(struct gc_link *list)
@@ -122,7 +119,11 @@ struct gc_span *gc_span_open(enum gc_kind kind, unsigned class)
     }
     if (kind == GC_TYPED) {
         gs->pointers = mm_fixed_obtain(bitmaps_for(info->pages), mm_may_grow());
-        gs->uniform = true;
+        /* Slots of more words than a mask has go by the bitmap, and so do all on demand, page by page. */
+        gs->uniform = info->size_8 * 8u <= MM_WORD_BITS * sizeof(uintptr_t) && !mm_mode.demand;
+        if (gs->pointers != NULL && !gs->uniform) {
+            memset(gs->pointers, 0, bitmaps_for(info->pages)->size);
+        }
     }
     struct mm_span *span = kind == GC_TYPED && gs->pointers == NULL
                                ? NULL
@@ -264,5 +265,7 @@ int gc_lists_verify(size_t *count)
 void gc_span_reset(void)
 {
     one.first = few.first = many.first = NULL;
-    memset(bitmaps, 0, sizeof bitmaps);
+    for (size_t i = 0; i < sizeof bitmaps / sizeof bitmaps[0]; i++) {
+        bitmaps[i] = (struct mm_fixed){ .size = (i << MM_PAGE_SHIFT) / MM_WORD_BITS }; /* a bit a word of a span */
+    }
 }

@@ -20,7 +20,8 @@
  * all modulo 2^32.  A span in an entry (alloc.c) is on no list and swept; the end of marking takes all out
  * of their entries.
  *
- * Everything here is under the work lock, but for what is said to be constant while the span is open.
+ * Everything here is under the work lock, but for what is said to be constant while the span is open, and for
+ * what a team of markers does while the world stands (team.c).
  */
 #ifndef GC_SPAN_H
 #define GC_SPAN_H
@@ -60,6 +61,7 @@ struct gc_span {
     bool owned;              /* in an entry */
     bool full;               /* on a list: of full ones */
     bool freed_some;         /* a freed bit may be set */
+    uint32_t in_hand;        /* slots that are being freed, and filled with the lock open */
     /* Constant. */
     uint8_t kind;            /* enum gc_kind */
     uint8_t class;

@@ -58,6 +58,12 @@ static inline bool gc_all_swept(void)
     return __atomic_load_n(&gc.unswept, __ATOMIC_RELAXED) == 0;
 }
 
+/* Changed under the lock; read without it by those who wait for its end. */
+static inline void gc_spans_add(size_t count)
+{
+    __atomic_store_n(&gc.span_count, gc.span_count + count, __ATOMIC_RELAXED);
+}
+
 /* Under the lock, or only to find out that there is nothing to do. */
 static inline bool gc_unswept(const struct gc_span *gs)
 {

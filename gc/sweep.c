@@ -2,11 +2,16 @@
  * The span sweeper (see sweep.h).
  *
  * 1. A span is swept by whoever takes it from its list and moves its generation from to-be-swept to being-
- *    swept by compare-and-swap.  The sweep is
+ *    swept by compare-and-swap, under the work lock.  The sweep is
  *
  *        free := (not marked, or freed by hand) and a slot;  marked, scanned, freed := 0
  *
- *    and touches no object.  In tier 1 and above dead objects are filled first.
+ *    and touches no object.
+ *
+ *    In a guarded heap dead objects are filled first, with the lock open.  Which ones that are is noted in
+ *    `scanned` when the span is claimed: a slot that is freed by hand after that is filled by who frees it.
+ *    As long as somebody fills a slot that he frees (in_hand), the span is passed over: a sweep would give
+ *    the slot to another owner meanwhile.
  *
  * 2. When marking ends, the lists of spans in which nothing was marked are put together to one: of whole
  *    dead spans.  Whoever is short of pages takes from it, and need not look at the others.
@@ -28,13 +33,12 @@
 
 void (*gc_sweep_probe)(uintptr_t base, size_t page_count);
 
-/* Where the walk over the lists of unswept spans is.  NULL = at its end. */
+/* Where the walk over the lists of unswept spans is.  Under the lock. */
 static unsigned next_kind, next_class;
-static struct gc_link *next_list;
 
 void gc_sweep_start(void)
 {
-    gc.generation += 2;
+    __atomic_store_n(&gc.generation, gc.generation + 2, __ATOMIC_RELAXED);
     for (unsigned kind = 0; kind < GC_KINDS; kind++) {
         for (unsigned class = 0; class < GC_CLASSES; class++) {
             struct gc_link *list = gc.classes[kind][class].list;
@@ -44,9 +48,8 @@ void gc_sweep_start(void)
             gc_list_splice(&list[GC_UNSWEPT], &list[GC_TOUCHED + GC_FULL]);
         }
     }
-    gc.unswept = gc.span_count;
+    __atomic_store_n(&gc.unswept, gc.span_count, __ATOMIC_RELAXED);
     next_kind = next_class = 0;
-    next_list = &gc.dead;
 }
 
 /* Takes a span that was found on a list; false = somebody else sweeps it, or did. */
@@ -61,17 +64,6 @@ static MM_NOINLINE void zombie(const struct gc_span *gs, uint32_t word)
 {
     mm_corruption("collected span %x of %z-byte slots: a free slot is marked; from slot %z: marked %x, free %x",
                   gs->base, gs->size, (size_t)word * MM_WORD_BITS, gs->marked[word], gs->span->free[word]);
-}
-
-/* In tier 1 and above, and with `zero`: what the sweep frees is treated as if freed by hand. */
-static MM_NOINLINE void fill_dead(struct gc_span *gs)
-{
-    for (uint32_t i = 0; i < gs->slots; i++) {
-        if (!mm_span_is_free(gs->span, i) && (!mm_bit_test(gs->marked, i) || mm_bit_test(gc_freed(gs), i))) {
-            const struct mm_note *note = gs->span->notes == NULL ? NULL : &gs->span->notes[i];
-            mm_guard_collected("sweep", gs->span, i, note == NULL ? 0 : note->freed);
-        }
-    }
 }
 
 /* What the sweep of a span's bits found. */
@@ -95,6 +87,26 @@ static MM_NOINLINE size_t drop_freed(struct gc_span *gs)
     return count * gs->size;
 }
 
+/* Of a guarded heap: the objects that this sweep frees are noted as scanned. */
+static MM_NOINLINE void note_dead(struct gc_span *gs)
+{
+    gc_live_add(0 - drop_freed(gs));
+    for (uint32_t i = 0; i < gs->words; i++) {
+        gc_scanned(gs)[i] = ~gs->marked[i] & ~gs->span->free[i] & gc_slot_mask(gs, i);
+    }
+}
+
+/* In tier 1 and above, and with `zero`: they are treated as if freed by hand. */
+static MM_NOINLINE void fill_dead(struct gc_span *gs)
+{
+    for (uint32_t i = 0; i < gs->slots; i++) {
+        if (mm_bit_test(gc_scanned(gs), i)) {
+            const struct mm_note *note = gs->span->notes == NULL ? NULL : &gs->span->notes[i];
+            mm_guard_collected("sweep", gs->span, i, note == NULL ? 0 : note->freed);
+        }
+    }
+}
+
 /* Turns marks into free bits. */
 static inline __attribute__((always_inline)) struct swept sweep_bits(struct gc_span *gs)
 {
@@ -110,7 +122,7 @@ static inline __attribute__((always_inline)) struct swept sweep_bits(struct gc_s
         }
         if (now != was) {
             swept.freed += arch_popcount(now & ~was);
-            free[i] = now;
+            mm_word_set(&free[i], now);
         }
         swept.live |= now ^ mask;
         swept.free |= now;
@@ -137,15 +149,13 @@ enum after {
 };
 
 /* The bits of a span that was claimed, and what follows but its release.  A span with live objects is listed
- * before the lock opens: handlers may free one, and the next cycle looks for it.  Under the lock. */
+ * before the lock opens: handlers may free one, and the next cycle looks for it.  One without is in nobody's
+ * reach but the releaser's, as if it were in an entry.  Under the lock. */
 static inline __attribute__((always_inline)) enum after finish(struct gc_span *gs)
 {
-    if (MM_UNLIKELY(gs->freed_some)) {
-        gc_alloc_live -= drop_freed(gs);
-    }
     struct swept swept = sweep_bits(gs);
     gs->touched = false;
-    gc.unswept--;
+    __atomic_store_n(&gc.unswept, gc.unswept - 1, __ATOMIC_RELAXED);
     gc.stats.spans_swept++;
     if (swept.freed != 0) {
         gc.stats.objects_freed += swept.freed;
@@ -153,7 +163,8 @@ static inline __attribute__((always_inline)) enum after finish(struct gc_span *g
     }
     __atomic_store_n(&gs->generation, gc.generation, __ATOMIC_RELEASE);
     if (swept.live == 0) {
-        gc.span_count--;
+        gs->owned = true;
+        gc_spans_add((size_t)-1);
         return SPAN_GONE;
     }
     gs->full = swept.free == 0;
@@ -164,6 +175,7 @@ static inline __attribute__((always_inline)) enum after finish(struct gc_span *g
 /* Dead objects are looked at with the lock open: the span is claimed. */
 static MM_NOINLINE arch_flags fill_unlocked(struct gc_span *gs, arch_flags flags)
 {
+    note_dead(gs);
     gc_unlock(flags);
     fill_dead(gs);
     return gc_lock();
@@ -174,21 +186,49 @@ static inline __attribute__((always_inline)) enum after sweep_claimed(struct gc_
 {
     if (MM_UNLIKELY(mm_mode.guarded || mm_mode.zero)) {
         *flags = fill_unlocked(gs, *flags);
+    } else if (MM_UNLIKELY(gs->freed_some)) {
+        gc_live_add(0 - drop_freed(gs));
     }
     return finish(gs);
 }
 
-/* Sweeps the first span of a list. */
-static inline __attribute__((always_inline)) enum after sweep_first(struct gc_link *list)
+/* The first span of a list that may be swept now.  Under the lock. */
+static inline struct gc_span *first_of(const struct gc_link *list)
+{
+    for (struct gc_link *link = list->next; link != list; link = link->next) {
+        struct gc_span *gs = gc_span_of_link(link);
+        if (MM_LIKELY(gs->in_hand == 0)) {
+            return gs;
+        }
+    }
+    return NULL;
+}
+
+/* The first of all, `dead` before the others, and these in turn.  Under the lock. */
+static struct gc_span *first_of_all(void)
+{
+    struct gc_span *gs = first_of(&gc.dead);
+    for (unsigned looked = 0; gs == NULL && looked < GC_KINDS * GC_CLASSES; looked++) {
+        gs = first_of(&gc.classes[next_kind][next_class].list[GC_UNSWEPT]);
+        if (gs == NULL && ++next_class == GC_CLASSES) {
+            next_class = 0;
+            next_kind = next_kind + 1 == GC_KINDS ? 0 : next_kind + 1;
+        }
+    }
+    return gs;
+}
+
+/* Sweeps the first span of a list, or of all if that is NULL. */
+static inline __attribute__((always_inline)) enum after sweep_first(const struct gc_link *list)
 {
     enum after after = SPAN_NONE;
-    struct gc_span *gs = NULL;
     arch_flags flags = gc_lock();
-    while (after == SPAN_NONE && !gc_list_empty(list)) {
-        gs = gc_span_of_link(list->next);
+    struct gc_span *gs;
+    while (gc.phase == GC_SWEEP && (gs = list == NULL ? first_of_all() : first_of(list)) != NULL) {
         gc_list_remove(&gs->link);
         if (claim(gs)) {
             after = sweep_claimed(gs, &flags);
+            break;
         }
     }
     gc_unlock(flags);
@@ -198,43 +238,16 @@ static inline __attribute__((always_inline)) enum after sweep_first(struct gc_li
     return after;
 }
 
-/* The first list from there on that is not empty, in turn; `dead` comes before all.  Under the lock. */
-static struct gc_link *find_list(void)
-{
-    if (!gc_list_empty(&gc.dead)) {
-        return &gc.dead;
-    }
-    for (unsigned looked = 0; looked < GC_KINDS * GC_CLASSES; looked++) {
-        struct gc_link *list = &gc.classes[next_kind][next_class].list[GC_UNSWEPT];
-        if (!gc_list_empty(list)) {
-            return list;
-        }
-        if (++next_class == GC_CLASSES) {
-            next_class = 0;
-            next_kind = next_kind + 1 == GC_KINDS ? 0 : next_kind + 1;
-        }
-    }
-    return NULL;
-}
-
 bool gc_sweep_one(void)
 {
-    while (gc.phase == GC_SWEEP && next_list != NULL) {
-        if (sweep_first(next_list) != SPAN_NONE) {
-            return true;
-        }
-        arch_flags flags = gc_lock();
-        next_list = find_list();
-        gc_unlock(flags);
-    }
-    return false;
+    return gc_phase_is(GC_SWEEP) && !gc_all_swept() && sweep_first(NULL) != SPAN_NONE;
 }
 
 bool gc_sweep_for(enum gc_kind kind, unsigned class, unsigned most)
 {
-    struct gc_link *from = &gc.classes[kind][class].list[GC_UNSWEPT];
+    const struct gc_link *from = &gc.classes[kind][class].list[GC_UNSWEPT];
     enum after after = SPAN_FULL;
-    while (gc.phase == GC_SWEEP && most-- > 0 && after != SPAN_NONE && after != SPAN_PARTIAL) {
+    while (gc_phase_is(GC_SWEEP) && most-- > 0 && after != SPAN_NONE && after != SPAN_PARTIAL) {
         after = sweep_first(from);
     }
     return after == SPAN_PARTIAL;
@@ -247,7 +260,8 @@ bool gc_sweep_ensure(struct gc_span *gs)
         return true;
     }
     arch_flags flags = gc_lock();
-    if (gc_unswept(gs) && !gs->owned && claim(gs)) {
+    /* Another CPU may have been faster, or have released it: then it is in no list. */
+    if (!gs->owned && gs->in_hand == 0 && claim(gs)) {
         gc_list_remove(&gs->link);
         after = sweep_claimed(gs, &flags);
     }
@@ -261,6 +275,5 @@ bool gc_sweep_ensure(struct gc_span *gs)
 void gc_sweep_reset(void)
 {
     next_kind = next_class = 0;
-    next_list = NULL;
     gc_sweep_probe = NULL;
 }

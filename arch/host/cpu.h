@@ -40,6 +40,33 @@ static inline bool arch_irq_enabled(void)
 {
     return host_masked == 0;
 }
+#elif defined(HOST_CPUS)
+/* Threads as CPUs: a mask each, and host_answer where a CPU would take an interrupt: just before the mask is
+ * set, just after it is lifted, and while it waits.  The program defines both. */
+extern __thread arch_flags host_masked;
+void host_answer(void);
+
+static inline arch_flags arch_irq_save(void)
+{
+    arch_flags flags = host_masked;
+
+    if (flags == 0)
+        host_answer();
+    host_masked = 1;
+    return flags;
+}
+
+static inline void arch_irq_restore(arch_flags flags)
+{
+    host_masked = flags;
+    if (flags == 0)
+        host_answer();
+}
+
+static inline bool arch_irq_enabled(void)
+{
+    return host_masked == 0;
+}
 #else
 static inline arch_flags arch_irq_save(void)
 {
@@ -60,6 +87,10 @@ static inline bool arch_irq_enabled(void)
 /* In every loop that waits for another thread. */
 static inline void arch_pause(void)
 {
+#ifdef HOST_CPUS
+    if (host_masked == 0)
+        host_answer();
+#endif
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #else
@@ -112,7 +143,7 @@ static inline bool arch_bit_take(uintptr_t *word, unsigned *index)
 
     if (__builtin_expect(bits == 0, 0))
         return false;
-    *word = bits & (bits - 1);
+    __atomic_store_n(word, bits & (bits - 1), __ATOMIC_RELAXED); /* others may look */
     *index = arch_ctz(bits);
     return true;
 }

@@ -1,0 +1,95 @@
+/*
+ * Runs the suites that need several CPUs, with threads for them:  cpus-test [suite | suite/test [seeds]]
+ *
+ * A test that fails ends the run: other threads are still in the heap.  One that hangs does so too.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernel-test/cpus/cpus.h"
+
+extern const struct suite suite_team, suite_mutators;
+
+static const struct suite *const suites[] = { &suite_team, &suite_mutators };
+static const struct suite *running_suite;
+static const struct test *running;
+static unsigned passed;
+
+unsigned test_seeds;
+
+void t_printf(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+}
+
+static void end(unsigned failed)
+{
+    printf("host %u-bit, threads: %u passed, %u failed\n", (unsigned)sizeof(void *) * 8, passed, failed);
+    fflush(stdout);
+    _exit(failed != 0);
+}
+
+void t_fail(const char *file, int line, const char *format, ...)
+{
+    va_list arguments;
+
+    printf("FAILED %s/%s: %s:%d: CPU %u of %u: ", running_suite->name, running->name, file, line,
+           sh_kernel_cpu(), cpus_count());
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    printf("\n");
+    end(1);
+    abort();
+}
+
+uint32_t t_random(uint32_t *state)
+{
+    uint32_t x = *state != 0 ? *state : 0x9E3779B9u;
+
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    *state = x;
+    return x;
+}
+
+static void run_suite(const struct suite *suite, const char *filter)
+{
+    unsigned before = passed;
+    char name[128];
+
+    running_suite = suite;
+    for (unsigned i = 0; i < suite->count; i++) {
+        running = &suite->tests[i];
+        snprintf(name, sizeof name, "%s/%s", suite->name, running->name);
+        if (strncmp(name, filter, strlen(filter)) != 0)
+            continue;
+        alarm(120);
+        running->run();
+        cpus_end();
+        alarm(0);
+        passed++;
+    }
+    if (passed != before)
+        printf("%-16s %3u passed\n", suite->name, passed - before);
+}
+
+int main(int argc, char **argv)
+{
+    const char *filter = argc > 1 ? argv[1] : "";
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc > 2)
+        test_seeds = (unsigned)strtoul(argv[2], NULL, 10);
+    for (unsigned i = 0; i < sizeof suites / sizeof suites[0]; i++)
+        run_suite(suites[i], filter);
+    end(0); /* also if the filter names another program's suite */
+}
