@@ -42,6 +42,20 @@ static void compare(struct mm_span *span, uint32_t index, void *arg)
     }
 }
 
+void gc_checkmark_prepare(void)
+{
+    if (gc.config.check) {
+        gc_second_reserve(collected);
+    }
+}
+
+void gc_checkmark_done(void)
+{
+    if (gc.config.check) {
+        gc_second_release();
+    }
+}
+
 size_t gc_checkmark(bool stacks)
 {
     size_t lost = 0;

@@ -183,6 +183,9 @@ static void end_locked(void)
 static size_t end(void)
 {
     gc_team_dismiss();
+    if (!whole) {
+        gc_checkmark_prepare();
+    }
     gc_stop();
     if (gc.config.check && gc_work_empty() && gc_checkmark(whole) != 0) {
         mm_corruption("collector: the second marker reached objects that are not marked");
@@ -193,6 +196,9 @@ static size_t end(void)
     }
     gc_unlock(flags);
     gc_resume();
+    if (!whole) {
+        gc_checkmark_done();
+    }
     return GC_SPAN_COST;
 }
 
@@ -312,6 +318,7 @@ static void complete(void)
 static void mark_whole(void)
 {
     complete();
+    gc_checkmark_prepare();
     gc_team_call();
     gc_stop();
     whole = true;
@@ -320,6 +327,7 @@ static void mark_whole(void)
     } while (gc.phase != GC_SWEEP && gc.phase != GC_IDLE && !mm_dead());
     whole = false;
     gc_resume();
+    gc_checkmark_done();
 }
 
 bool gc_cycle_collect(bool sweep, bool due)

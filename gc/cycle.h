@@ -10,6 +10,11 @@
  * is this thread's turn.  false = not now: one is at work below this call, or interrupts are off. */
 bool gc_cycle_collect(bool sweep, bool due);
 
+/* Before the world stops, and when it runs again: pages for the second marker, if the configuration asks for
+ * it. */
+void gc_checkmark_prepare(void);
+void gc_checkmark_done(void);
+
 /* The second marker (checkmark.c) found so many reached objects that are not marked; told one by one.
  * `stacks`: from stacks too. */
 size_t gc_checkmark(bool stacks);

@@ -59,8 +59,9 @@ size_t sh_leak_check(void (*report)(const struct sh_object *, void *arg), void *
     if (!gc_allowed("sh_leak_check") || !gc_enter()) {
         return SIZE_MAX;
     }
+    bool ok = gc_second_reserve(manual);
     gc_stop();
-    bool ok = gc_second_begin(manual, manual);
+    ok = ok && gc_second_begin(manual, manual);
     if (ok) {
         gc_roots_each(gc_second_range, NULL, true);
         from_collected();
@@ -69,6 +70,7 @@ size_t sh_leak_check(void (*report)(const struct sh_object *, void *arg), void *
         gc_second_end();
     }
     gc_resume();
+    gc_second_release();
     gc_leave();
     return ok ? leaks.count : SIZE_MAX;
 }

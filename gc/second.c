@@ -6,11 +6,16 @@
 #include "mm/memory.h"
 #include "mm/report.h"
 
+/* So many more spans may be there when the world stands than when pages were taken, beside a quarter. */
+#define SPARE_SPANS 16
+
 struct row {
     struct mm_span *span;
     size_t bits; /* index of the first bit */
 };
 
+static char *memory;
+static size_t memory_bytes;
 static struct row *rows;
 static size_t row_count;
 static uintptr_t *bits;
@@ -47,6 +52,37 @@ static void walk(size_t *spans, size_t *slots)
     }
 }
 
+/* Bytes of the rows for so many spans, and of the bits for so many slots. */
+static size_t row_bytes(size_t spans)
+{
+    return mm_align_up(spans * sizeof *rows, 8);
+}
+
+static size_t bit_bytes(size_t slots)
+{
+    return mm_align_up(slots / 8, 8);
+}
+
+bool gc_second_reserve(bool (*follows)(const struct mm_span *))
+{
+    size_t spans, slots;
+    follow = follows;
+    rows = NULL;
+    walk(&spans, &slots);
+    /* Until the world stands there may be more. */
+    size_t bytes = row_bytes(spans + spans / 4 + SPARE_SPANS) + bit_bytes(slots + slots / 4 + SPARE_SPANS * MM_SLOTS_MAX);
+    size_t pages = mm_pages_for(bytes + SH_PAGE_SIZE);
+    memory = sh_alloc_pages(pages);
+    memory_bytes = pages << MM_PAGE_SHIFT;
+    return memory != NULL;
+}
+
+void gc_second_release(void)
+{
+    sh_free_pages(memory);
+    memory = NULL;
+}
+
 bool gc_second_begin(bool (*follows)(const struct mm_span *), bool (*looks)(const struct mm_span *))
 {
     size_t spans, slots;
@@ -54,18 +90,15 @@ bool gc_second_begin(bool (*follows)(const struct mm_span *), bool (*looks)(cons
     look = looks;
     rows = NULL;
     walk(&spans, &slots);
-    /* Some more: the pages for this are a span too. */
-    size_t row_bytes = (spans + 2) * sizeof *rows, bit_bytes = slots / 8 + 2 * sizeof *bits;
-    size_t bytes = mm_align_up(row_bytes, 8) + mm_align_up(bit_bytes, 8), pages = mm_pages_for(bytes + SH_PAGE_SIZE);
-    char *memory = sh_alloc_pages(pages);
-    if (memory == NULL) {
+    size_t bytes = row_bytes(spans) + bit_bytes(slots);
+    if (memory == NULL || memory_bytes < bytes + sizeof *stack) {
         return false;
     }
     memset(memory, 0, bytes);
     rows = (struct row *)(void *)memory;
-    bits = (uintptr_t *)(void *)(memory + mm_align_up(row_bytes, 8));
+    bits = (uintptr_t *)(void *)(memory + row_bytes(spans));
     stack = (struct item *)(void *)(memory + bytes);
-    room = ((pages << MM_PAGE_SHIFT) - bytes) / sizeof *stack;
+    room = (memory_bytes - bytes) / sizeof *stack;
     depth = 0;
     overflowed = false;
     walk(&row_count, &slots);
@@ -74,7 +107,6 @@ bool gc_second_begin(bool (*follows)(const struct mm_span *), bool (*looks)(cons
 
 void gc_second_end(void)
 {
-    sh_free_pages(rows);
     rows = NULL;
 }
 

@@ -42,6 +42,7 @@ const char *__tsan_default_suppressions(void)
            "race_top:mm_hook_leave\n"
            "race_top:nested\n"
            "race:mm_guard_run_taken\n"
+           "race:gc_second_reserve\n"
            "race_top:mm/grow.c\n"
            "race_top:free_plain\n"
            "race_top:mm_span_close\n"
