@@ -308,6 +308,7 @@ $(KT_THREADS:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestandin
 -include $(KT_THREADS:%=build/$(1)/$(KT)/%.d)
 endef
 $(foreach c,$(CPU_CONFIGS),$(eval $(call hostthreads,$(c))))
+
 # Threads as CPUs over the host's port, under the thread sanitizer.
 KT_CPUS := $(patsubst %.c,%,$(wildcard $(KT)/cpus/*.c))
 build/host-tsan/cpus-test: $(KT_CPUS:%=build/host-tsan/%.o) $(MM_OBJECTS_host-tsan) $(PORT_OBJECTS_host-tsan)
