@@ -269,6 +269,29 @@ static void remainder_is_used_after_a_switch(void)
     EXPECT_WHOLE();
 }
 
+/* Free pages at the end of what there is lack little; a window elsewhere that has so much, but not room for
+ * the whole run, would not help: it is left for what fits. */
+static void range_elsewhere_is_taken_for_the_whole_run_only(void)
+{
+    const size_t piece = 64 * T_KIB;
+    struct sh_stats before, after;
+    unsigned count;
+
+    rig_start(T_MIB, NULL);
+    count = t_drain(piece >> MM_PAGE_SHIFT, T_MAX_HELD);
+    EXPECT(count >= 8);
+    for (unsigned i = 1; i <= 4; i++) {
+        sh_free_pages(t_held[count - i]);
+        t_held[count - i] = NULL;
+    }
+    EXPECT_EQ(rig_window(area() + 96 * T_MIB, 8 * piece), SH_OK);
+    sh_stats(&before);
+    EXPECT(sh_alloc_pages(10 * piece >> MM_PAGE_SHIFT) == NULL);
+    sh_stats(&after);
+    EXPECT_EQ(after.heap_sys, before.heap_sys);
+    EXPECT_WHOLE();
+}
+
 /* What a port may not answer to a reservation. */
 static void ranges_that_cannot_be_are_refused(void)
 {
@@ -300,6 +323,7 @@ static const struct test tests[] = {
     { "growth_prepares_a_chunk_at_a_time", growth_prepares_a_chunk_at_a_time },
     { "memory_freed_is_used_before_more_is_prepared",
       memory_freed_is_used_before_more_is_prepared },
+    { "range_elsewhere_is_taken_for_the_whole_run_only", range_elsewhere_is_taken_for_the_whole_run_only },
     { "remainder_is_used_after_a_switch", remainder_is_used_after_a_switch },
 };
 

@@ -194,10 +194,10 @@ static bool reserve_more(size_t ask, size_t need, size_t align)
     return false;
 }
 
-/* What the remainder lacks of `need` bytes, behind it. */
-static bool extend(size_t need)
+/* What the remainder lacks of `rest` bytes, behind it, or `need` bytes elsewhere. */
+static bool extend(size_t rest, size_t need)
 {
-    return current.base + current.size != 0 && reserve_more(need - current.size, need, SH_GRANULE_SIZE);
+    return current.base + current.size != 0 && reserve_more(rest - current.size, need, SH_GRANULE_SIZE);
 }
 
 /* What `need` bytes lack, given the free pages that end where the remainder begins. */
@@ -212,8 +212,9 @@ static size_t lacking(size_t need)
 static bool grow_once(size_t need)
 {
     size_t rest = lacking(need);
-    if (current.size >= rest || extend(rest)) {
-        return publish_chunks(rest);
+    uintptr_t base = current.base;
+    if (current.size >= rest || extend(rest, need)) {
+        return publish_chunks(current.base == base ? rest : need);
     }
     if (reserve_more(need, need, MM_CHUNK_SIZE)) {
         return publish_chunks(need);
