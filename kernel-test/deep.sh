@@ -184,7 +184,7 @@ replay_logs() {
         growth_log ${shifts% *} ${shifts#* } || echo "growth_log $shifts ended with an error"
     done
     for wrong in records map release twice; do
-        timeout 300 "$out/growth-13-12" 10 7 "$wrong" >"$out/wrong-$wrong.log"
+        timeout 20 "$out/growth-13-12" 10 7 "$wrong" >"$out/wrong-$wrong.log"
     done
     "$python" $here/replay.py "$out"/growth-*.log --refuse "$out"/wrong-*.log
 }

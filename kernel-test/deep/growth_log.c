@@ -555,6 +555,8 @@ int main(int count, char **words)
 
     random_state = 0x9E3779B9u ^ (count > 2 ? (uint32_t)atoi(words[2]) : 1);
     wrong = count > 3 ? words[3] : "";
+    if (wrong[0] != 0)
+        setvbuf(stdout, NULL, _IOLBF, 0); /* it may have to be stopped */
     printf("build %zu %zu\n", SH_PAGE_SIZE, SH_ARCH_PAGE_SIZE);
     for (unsigned i = 0; i < runs; i++)
         run(i);
