@@ -22,6 +22,17 @@
  * registers and other memory need neither.  In a kernel that never calls sh_gc_step, and whose stop_world
  * stops all threads that could preempt the collector, only handlers run beside it.
  *
+ * CPUs.  With several, all run on between the stops: they allocate, sweep and free, each of them may collect,
+ * and one collection waits for the other.  stop_world interrupts the others where their interrupts are on; a
+ * CPU that comes late delays it.  While they stand they may mark:
+ *
+ *     void stop_handler(void)            // interrupts off, registers saved where scan_stacks finds them
+ *     {
+ *         say_that_this_cpu_stands();
+ *         while (!world_runs_again())
+ *             sh_gc_stopped();
+ *     }
+ *
  * Memory.  A collection takes none, neither frames nor heap, and under 1 KiB of stack.
  *
  * Contexts.  SH_THREAD may call everything.  SH_INTERRUPT may call sh_gc_malloc and sh_gc_new (NULL where
@@ -120,7 +131,9 @@ int sh_gc_weak_create(struct sh_gc_weak *weak, void *object);
 /* The object, kept from now on by where the caller stores it; NULL = gone. */
 void *sh_gc_weak_get(struct sh_gc_weak weak);
 
-/* What a CPU calls that stop_world stopped: it helps to mark.  Returns when there is nothing to do. */
+/* What a CPU calls that stop_world stopped, again and again until it may go on: it helps to mark.  Stays while
+ * a collection marks, or is about to; else, and if the stop is none of the collector's, it returns at once.
+ * Nobody has to call it, and none has to be there in time.  Interrupts off, on any stack with 1 KiB left. */
 void sh_gc_stopped(void);
 
 /* Calls `report` for each manual object (sh_malloc) that nothing reaches: not a root, a stack, a live

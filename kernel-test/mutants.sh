@@ -11,6 +11,7 @@
 #   Machine: x86 [word …]    if the host cannot see it (CPUS=2 and the like are for qemu.sh); or a
 #                            simulated machine: sim-x86
 #   Machine: model scale     the arena model of that scale; Test is one of its cases
+#   Machine: host-tsan       threads as CPUs under the thread sanitizer, whose reports count too
 #
 # Each is applied to a copy of the tree, in build/mutants/<name>/, where the host's 32-bit suites are
 # built and run; with a Machine line that machine's kernel is booted instead, with the words on its
@@ -46,6 +47,7 @@ copy_tree() {
 target_of() {
     case $1 in
     host32) echo build/host32/host-test ;;
+    host-tsan) echo build/host-tsan/cpus-test ;;
     model) echo "build/model/$2/model" ;;
     sim-*) echo "build/$1" ;;
     *) echo "build/$1/kernel.elf" ;;
@@ -58,6 +60,10 @@ run_tests() {
     if [ "$1" = host32 ]; then
         shift
         { timeout -k 2 "$LIMIT" build/host32/host-test "$@"; echo "status $?"; } 2>&1
+        set -- host32
+    elif [ "$1" = host-tsan ]; then
+        shift
+        { timeout -k 2 "$LIMIT" build/host-tsan/cpus-test "$@"; echo "status $?"; } 2>&1
         set -- host32
     elif [ "$1" = model ]; then
         target=$(target_of "$1" "$2")

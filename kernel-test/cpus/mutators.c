@@ -431,7 +431,46 @@ static void freed_by_two_cpus_it_is_misuse_once(void)
     }
 }
 
+/* ---- the same span ---- */
+
+#define HALVES 256u
+
+static void *halves[2][HALVES]; /* of a page each: [0][i] and [1][i] are in one span */
+
+static void free_halves(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < HALVES; i++) {
+        cpus_meet();
+        sh_free(halves[sh_kernel_cpu()][i]);
+    }
+}
+
+/* The first free of an object in a span that is to be swept sweeps it; there are two at once. */
+static void two_cpus_that_want_a_span_swept_sweep_it_once(void)
+{
+    for (unsigned round = 0; round < 8; round++) {
+        cpus_start(2, WINDOW, 0, NULL, HELP_NOT, false);
+        EXPECT_EQ(sh_gc_add_root(halves, sizeof halves), SH_OK);
+        for (unsigned i = 0; i < 2 * HALVES; i++) {
+            halves[i % 2][i / 2] = sh_gc_malloc(SH_PAGE_SIZE / 2, SH_GC_NOSCAN);
+        }
+        while (gc.phase != GC_SWEEP) {
+            sh_gc_step(1);
+        }
+        size_t unswept = gc.unswept;
+        EXPECT_EQ(unswept, HALVES);
+        cpus_run(free_halves, NULL);
+        EXPECT_EQ(gc.unswept, 0);
+        EXPECT_EQ(gc.stats.spans_swept, unswept);
+        EXPECT_EQ(gc.stats.objects_freed, 2 * HALVES);
+        EXPECT_EQ(gc.span_count, 0);
+        EXPECT_EQ(sh_verify(), 0);
+    }
+}
+
 static const struct test tests[] = {
+    { "two_cpus_that_want_a_span_swept_sweep_it_once", two_cpus_that_want_a_span_swept_sweep_it_once },
     { "steps_go_on_beside_mutators", steps_go_on_beside_mutators },
     { "every_cpu_may_collect", every_cpu_may_collect },
     { "steps_collections_and_frees_meet", steps_collections_and_frees_meet },
