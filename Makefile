@@ -64,7 +64,7 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
 CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan x86-mask arm-mask arm-64k-mask \
-    host host-up host-asan host-tsan host-cov host32 host32-up host32-p12 host32-p14 host32-small
+    host host-up host-asan host-tsan host-cpus host-cov host32 host32-up host32-p12 host32-p14 host32-small
 # Threads for CPUs, under the thread sanitizer.
 CPU_CONFIGS := host-cpus1 host-cpus2 host-cpus3 host-cpus64
 CONFIGS += $(CPU_CONFIGS)
@@ -86,6 +86,7 @@ MACHINE_host := host
 MACHINE_host-up := host
 MACHINE_host-asan := host
 MACHINE_host-tsan := host
+MACHINE_host-cpus := host
 MACHINE_host-cov := host
 $(foreach c,$(CPU_CONFIGS),$(eval MACHINE_$(c) := host))
 MACHINE_host32 := host32
@@ -111,6 +112,7 @@ EXTRA_host-asan := -DMM_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recov
 $(foreach c,$(CPU_CONFIGS),$(eval EXTRA_$(c) := -DMM_DEBUG=1 -DSH_MAX_CPUS=$(c:host-cpus%=%) -fsanitize=thread \
     -Wno-frame-larger-than $(if $(findstring clang,$(CC)),,-Wno-tsan)))
 EXTRA_host-tsan := -DMM_DEBUG=1 -DHOST_CPUS -fsanitize=thread -Wno-frame-larger-than $(if $(findstring clang,$(CC)),,-Wno-tsan)
+EXTRA_host-cpus := -DHOST_CPUS
 EXTRA_host-cov := -O0 --coverage -fprofile-update=atomic -Wno-frame-larger-than
 EXTRA_host32 := -DMM_DEBUG=1 -DHOST_INTERRUPTS -fsanitize=undefined -fsanitize-undefined-trap-on-error
 # The checks look at object sizes that the sanitizers enlarge.
@@ -317,6 +319,15 @@ build/host-tsan/cpus-test: $(KT_CPUS:%=build/host-tsan/%.o) $(MM_OBJECTS_host-ts
 
 $(KT_CPUS:%=build/host-tsan/%.o): CFLAGS_host-tsan := $(filter-out -ffreestanding,$(CFLAGS_host-tsan)) -I$(KT) -pthread
 -include $(KT_CPUS:%=build/host-tsan/%.d)
+
+# What marking costs when several CPUs do it: for callgrind.
+KT_CPUS_BENCH := $(KT)/cpus_bench $(KT)/cpus/cpus
+build/host-cpus/cpus-bench: $(KT_CPUS_BENCH:%=build/host-cpus/%.o) $(MM_OBJECTS_host-cpus) $(PORT_OBJECTS_host-cpus)
+	$(call say,LINK $@)
+	$(Q)$(CC_host) -pthread -o $@ $(filter %.o,$^)
+
+$(KT_CPUS_BENCH:%=build/host-cpus/%.o): CFLAGS_host-cpus := $(filter-out -ffreestanding,$(CFLAGS_host-cpus)) -I$(KT) -pthread
+-include $(KT_CPUS_BENCH:%=build/host-cpus/%.d)
 
 # The sweep of failures alone, in a small address space; the program itself is above it.
 KT_SWEEP := printf test test_util test_sweep rig_host rig_area rig_hooks sweep_situations \

@@ -81,16 +81,16 @@ static MM_NOINLINE void first_marked_shared(struct gc_span *gs, uintptr_t addres
     gc_unlock(flags);
 }
 
-/* Sets the bit, which was clear a moment ago, and counts it; true = it is the first of its span. */
-INLINE bool mark_shared(struct gc_span *gs, uint32_t index, uintptr_t bit)
+/* Sets the bit in a word that `was` a moment ago, the bit clear, and counts it; true = it is the first of its
+ * span. */
+INLINE bool mark_shared(struct gc_span *gs, uint32_t index, uintptr_t bit, uintptr_t was)
 {
-    uintptr_t was = __atomic_load_n(&gs->marked[index], __ATOMIC_RELAXED);
-    do {
+    while (MM_UNLIKELY(!__atomic_compare_exchange_n(&gs->marked[index], &was, was | bit, true, __ATOMIC_RELAXED,
+                                                    __ATOMIC_RELAXED))) {
         if ((was & bit) != 0) {
             return false;
         }
-    } while (!__atomic_compare_exchange_n(&gs->marked[index], &was, was | bit, true, __ATOMIC_RELAXED,
-                                          __ATOMIC_RELAXED));
+    }
     return __atomic_sub_fetch(&gs->countdown, 1, __ATOMIC_RELEASE) == 0;
 }
 
@@ -117,7 +117,7 @@ INLINE void visit(uintptr_t word, enum mode mode)
         if (MM_UNLIKELY(arch_count_down(&gs->countdown))) {
             first_marked_at(gs, word);
         }
-    } else if (MM_UNLIKELY(mark_shared(gs, index, bit))) {
+    } else if (MM_UNLIKELY(mark_shared(gs, index, bit, marked))) {
         (mode == SHARED ? first_marked_shared : first_marked_at)(gs, word);
     }
 }

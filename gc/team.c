@@ -138,16 +138,25 @@ size_t gc_team_mark(void)
     return m.words;
 }
 
+/* Until marking begins; false = it does not. */
+static MM_NOINLINE bool wait_for_call(void)
+{
+    bool stay;
+    while ((stay = __atomic_load_n(&called, __ATOMIC_ACQUIRE) && !mm_dead()) && !gc_team_open()) {
+        arch_pause();
+    }
+    return stay;
+}
+
 void gc_team_help(void)
 {
-    while (__atomic_load_n(&called, __ATOMIC_ACQUIRE) && !mm_dead()) {
+    while (wait_for_call()) {
         struct gc_marker m;
         memset(&m, 0, sizeof m);
-        if (gc_team_open() && come()) {
+        if (come()) {
             work(&m);
             leave(&m);
         }
-        arch_pause();
     }
 }
 

@@ -62,6 +62,7 @@ static pthread_mutex_t world = PTHREAD_MUTEX_INITIALIZER; /* whoever holds it st
 static bool stopping;
 static bool misuse_expected;
 static unsigned misused;
+static void (*misuse_told)(void);
 static unsigned arrived, meeting;
 static void (*job)(void *);
 static void *job_arg;
@@ -80,9 +81,16 @@ void sh_kernel_panic(enum sh_panic kind, const char *report)
 {
     if (kind == SH_PANIC_MISUSE && __atomic_load_n(&misuse_expected, __ATOMIC_RELAXED)) {
         __atomic_fetch_add(&misused, 1, __ATOMIC_RELAXED);
+        if (misuse_told != NULL)
+            misuse_told();
         return;
     }
     t_fail(__FILE__, __LINE__, "unexpected %s: %s", kind == SH_PANIC_MISUSE ? "misuse" : "corruption", report);
+}
+
+void cpus_on_misuse(void (*fn)(void))
+{
+    misuse_told = fn;
 }
 
 void cpus_expect_misuse(void)
@@ -257,6 +265,7 @@ void cpus_end(void)
         EXPECT_EQ(sh_shutdown(), SH_OK);
     count = 0;
     misuse_expected = false;
+    misuse_told = NULL;
 }
 
 void cpus_start(unsigned number, size_t size, unsigned tier, const struct sh_gc_config *config, enum cpus_help help,

@@ -40,5 +40,7 @@ unsigned sh_kernel_cpu(void);
 /* Misuse is expected: counted, not a failure.  How often since. */
 void cpus_expect_misuse(void);
 unsigned cpus_misused(void);
+/* Runs where it is reported; NULL = nothing does. */
+void cpus_on_misuse(void (*fn)(void));
 
 #endif

@@ -469,7 +469,73 @@ static void two_cpus_that_want_a_span_swept_sweep_it_once(void)
     }
 }
 
+/* ---- a slot in hand ---- */
+
+static bool in_hand, go_on;
+static unsigned char *damaged, *fresh[600];
+
+static void wait_for(bool *flag)
+{
+    while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE)) {
+        arch_pause();
+    }
+}
+
+/* The free of a damaged object is here, before it fills it. */
+static void wait_in_free(void)
+{
+    __atomic_store_n(&in_hand, true, __ATOMIC_RELEASE);
+    wait_for(&go_on);
+}
+
+static void free_or_reuse(void *arg)
+{
+    (void)arg;
+    if (sh_kernel_cpu() != 0) {
+        sh_free(damaged);
+        return;
+    }
+    wait_for(&in_hand);
+    while (gc.phase != GC_SWEEP) {
+        sh_gc_step(1);
+    }
+    sh_gc_sweep_step(1000);
+    for (unsigned i = 0; i < sizeof fresh / sizeof fresh[0]; i++) {
+        fresh[i] = sh_gc_malloc(40, SH_GC_NOSCAN);
+        memset(fresh[i], 0x5A, 40);
+        EXPECT(fresh[i] != damaged);
+    }
+    __atomic_store_n(&go_on, true, __ATOMIC_RELEASE);
+}
+
+/* A cycle ends, and its sweep comes, while one CPU is between the claim of a slot and the end of its free. */
+static void a_slot_that_is_being_freed_is_not_given_away(void)
+{
+    for (unsigned round = 0; round < 4; round++) {
+        in_hand = go_on = false;
+        cpus_start(2, WINDOW, 2, NULL, HELP_NOT, false);
+        EXPECT_EQ(sh_gc_add_root(fresh, sizeof fresh), SH_OK);
+        memset(fresh, 0, sizeof fresh);
+        for (unsigned i = 0; i < 40 + round; i++) {
+            damaged = sh_gc_malloc(40, SH_GC_NOSCAN);
+        }
+        damaged[40] ^= 0xFF;
+        cpus_expect_misuse();
+        cpus_on_misuse(wait_in_free);
+        cpus_run(free_or_reuse, NULL);
+        EXPECT_EQ(cpus_misused(), 1);
+        for (unsigned i = 0; i < sizeof fresh / sizeof fresh[0]; i++) {
+            for (unsigned k = 0; k < 40; k++) {
+                EXPECT_EQ(fresh[i][k], 0x5A);
+            }
+        }
+        sh_gc_collect();
+        EXPECT_EQ(sh_verify(), 0);
+    }
+}
+
 static const struct test tests[] = {
+    { "a_slot_that_is_being_freed_is_not_given_away", a_slot_that_is_being_freed_is_not_given_away },
     { "two_cpus_that_want_a_span_swept_sweep_it_once", two_cpus_that_want_a_span_swept_sweep_it_once },
     { "steps_go_on_beside_mutators", steps_go_on_beside_mutators },
     { "every_cpu_may_collect", every_cpu_may_collect },
