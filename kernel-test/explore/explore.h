@@ -21,6 +21,7 @@ struct scenario {
         void (*run)(void);
         unsigned cpu;
         bool handler; /* comes once, as an interrupt of its CPU */
+        bool helper;  /* comes once, or never, while another CPU has stopped this one */
     } fiber[FIBERS_MAX];
     void (*check)(void); /* when all have ended */
     bool slow;           /* not of the subset that make test runs */

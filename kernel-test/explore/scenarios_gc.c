@@ -135,6 +135,18 @@ static void set_up_short(void)
     }
 }
 
+/* Lists in several spans, for several markers. */
+static void set_up_lists(void)
+{
+    graph(3);
+    for (unsigned i = 1; i < 4; i++) {
+        seen.root[i] = make();
+        seen.root[i]->next = make();
+    }
+    seen.root[1]->next->next = seen.root[2]->next;
+    seen.root[3]->next->next = seen.root[2]->next;
+}
+
 /* ---- what runs ---- */
 
 static void sweep_two(void)
@@ -158,6 +170,11 @@ static void step_some(void)
 static void collect(void)
 {
     sh_gc_collect();
+}
+
+static void help(void)
+{
+    sh_gc_stopped();
 }
 
 static void allocate(void)
@@ -287,6 +304,17 @@ const struct scenario scenarios_gc[] = {
     GC("free-mark", set_up_marking, step_all, free_second),
     GC("free-collect", set_up_graph, collect, free_second),
     GC("weak-get-collect", set_up_weak, collect, get_weak),
+    { .name = "mark-together", .setup = set_up_lists,
+      .fiber = { { collect, 0, false }, { help, 1, .helper = true } }, .check = sound },
+    { .name = "mark-three", .setup = set_up_lists,
+      .fiber = { { collect, 0, false }, { help, 1, .helper = true }, { help, 2, .helper = true } },
+      .check = sound, .slow = true },
+    { .name = "mark-together-interrupted", .setup = set_up_lists,
+      .fiber = { { collect, 0, false }, { help, 1, .helper = true }, { move_second, 0, .handler = true } },
+      .check = sound },
+    { .name = "mark-together-mutator", .setup = set_up_lists,
+      .fiber = { { collect, 0, false }, { move_second_by_stack, 1, false }, { help, 1, .helper = true } },
+      .check = sound, .slow = true },
     { .name = "double-free-collected", .setup = set_up_free,
       .fiber = { { free_dead, 0, false }, { free_dead, 1, false } }, .check = check_free },
     { .name = NULL }

@@ -61,7 +61,9 @@ static void set_up_reserve(void)
 {
     port_window(0, 64);
     port_init_reserve(2, true, 2 * 4096);
-    seen.kept[0] = sh_malloc(1024);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        seen.kept[i] = sh_malloc(1024);
+    }
     sh_free_pages(sh_alloc_pages(1));
     sh_trim(0);
 }

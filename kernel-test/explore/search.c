@@ -5,6 +5,7 @@
  *    set, and around calls of the port) the running fiber may be preempted, which the bound limits; where
  *    it ends or waits, any other goes on, which costs nothing.  An interrupt handler is a fiber that begins
  *    on top of another one of its CPU where that CPU's mask is open; what it interrupts goes on after it.
+ *    A helper does so while the world is stopped by another CPU, or never.
  *    With store buffers, a store that somebody comes to may be late.  Choice 0 is always to go on.
  *
  * 2. Depth first, without memory of the past: the choices made so far are made again, then choice 0 to the
@@ -318,9 +319,15 @@ static bool choices_advance(void)
 
 /* ---- scheduling ---- */
 
+/* On top of what its CPU does. */
 static bool is_handler(unsigned i)
 {
-    return scenario->fiber[i].handler;
+    return scenario->fiber[i].handler || scenario->fiber[i].helper;
+}
+
+static bool is_helper(unsigned i)
+{
+    return scenario->fiber[i].helper;
 }
 
 static bool world_stands(unsigned owner)
@@ -338,10 +345,13 @@ static bool world_stands(unsigned owner)
 static bool is_runnable(unsigned i)
 {
     unsigned cpu = scenario->fiber[i].cpu;
-    if (fiber[i].status == DONE || (world_owner != FIBERS_MAX && i != world_owner)) {
+    if (fiber[i].status == DONE || (world_owner != FIBERS_MAX && i != world_owner && !is_helper(i))) {
         return false;
     }
     if (is_handler(i)) {
+        if (fiber[i].status == NEW && is_helper(i)) {
+            return world_owner != FIBERS_MAX && scenario->fiber[world_owner].cpu != cpu && !handling[cpu];
+        }
         if (fiber[i].status == NEW) {
             return !masked[cpu] && !handling[cpu];
         }
@@ -421,7 +431,7 @@ static unsigned pick(unsigned current)
 static bool all_done(void)
 {
     for (unsigned i = 0; i < fibers; i++) {
-        if (fiber[i].status != DONE) {
+        if (fiber[i].status != DONE && !(is_helper(i) && fiber[i].status == NEW)) {
             return false;
         }
     }
@@ -551,7 +561,7 @@ bool in_handler(void)
 static bool mask_matters(void)
 {
     for (unsigned i = 0; i < fibers; i++) {
-        if (is_handler(i) && fiber[i].status == NEW && scenario->fiber[i].cpu == cpu_now) {
+        if (scenario->fiber[i].handler && fiber[i].status == NEW && scenario->fiber[i].cpu == cpu_now) {
             return true;
         }
     }
