@@ -67,7 +67,7 @@ CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan x86-mask
     host host-up host-asan host-tsan host-cpus host-cov host32 host32-up host32-p12 host32-p14 host32-small
 # Threads for CPUs, under the thread sanitizer.
 CPU_CONFIGS := host-cpus1 host-cpus2 host-cpus3 host-cpus64
-CONFIGS += $(CPU_CONFIGS)
+CONFIGS += $(CPU_CONFIGS) x86-inline arm-inline
 $(foreach c,$(CONFIGS),$(eval SHIFT_$(c) := $(PAGE_SHIFT)))
 SHIFT_host32-p12 := 12
 SHIFT_host32-p14 := 14
@@ -94,6 +94,8 @@ MACHINE_host32-up := host32
 MACHINE_host32-p12 := host32
 MACHINE_host32-p14 := host32
 MACHINE_host32-small := host32
+MACHINE_x86-inline := x86
+MACHINE_arm-inline := arm
 PORT_x86 := x86
 PORT_arm := arm
 PORT_host := host
@@ -102,6 +104,9 @@ EXTRA_x86-up := -DSH_MAX_CPUS=1
 EXTRA_arm-up := -DSH_MAX_CPUS=1
 EXTRA_arm-64k := -DSH_ARCH_PAGE_SHIFT=16
 EXTRA_arm-64k-up := -DSH_ARCH_PAGE_SHIFT=16 -DSH_MAX_CPUS=1
+# A CPU's record of the heap is found inline.
+EXTRA_x86-inline := '-DSH_CONFIG_HEADER="kernel-test/boot/x86/config.h"'
+EXTRA_arm-inline := '-DSH_CONFIG_HEADER="kernel-test/boot/arm/config.h"'
 EXTRA_host-up := -DSH_MAX_CPUS=1
 # A stop watch around the interrupt mask: kernel-test/probe.
 EXTRA_x86-mask := -DSH_MAX_CPUS=1 -iquote kernel-test/probe '-DPROBE_PORT="arch/x86/cpu.h"'
@@ -280,7 +285,8 @@ build/$(1)/kernel.elf: $$(KERNEL_$(1)) $$(MM_OBJECTS_$(1:-kasan=)) $$(PORT_OBJEC
 $$(KERNEL_$(1)): CFLAGS_$(1) += -I$(KT) -I$(KT)/boot/$(MACHINE_$(1))
 -include $$(KERNEL_$(1):.o=.d)
 endef
-$(foreach c,x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan x86-mask arm-mask arm-64k-mask,$(eval $(call kernel,$(c))))
+$(foreach c,x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan x86-mask arm-mask arm-64k-mask \
+    x86-inline arm-inline,$(eval $(call kernel,$(c))))
 
 # Without checks: the checks themselves, what serves the library too, what runs where there is no stack
 # yet; and what goes through page tables and frames word by word and never sees an object.
@@ -399,7 +405,8 @@ traces: build/gen_trace
 
 # --- test -----------------------------------------------------------------------------------------
 
-TEST_IMAGES := build/x86/kernel.elf build/x86-up/kernel.elf build/arm/kernel.elf build/arm-64k/kernel.elf
+TEST_IMAGES := build/x86/kernel.elf build/x86-up/kernel.elf build/arm/kernel.elf build/arm-64k/kernel.elf \
+    build/x86-inline/kernel.elf build/arm-inline/kernel.elf
 # The instrumentation is gcc's.
 KASAN_IMAGES := $(if $(findstring clang,$(CC)),,build/x86-kasan/kernel.elf build/arm-kasan/kernel.elf)
 TEST_HOSTS := build/host32-small/sweep $(CPU_CONFIGS:%=build/%/host-threads) \
@@ -558,6 +565,8 @@ $(if $(HAVE_CPUS),x86$(COMMA) 4 CPUs$(COMMA) in turn|$(BOOT_CPUS) $(COUNTED) ARC
 $(if $(HAVE_CPUS),ARM$(COMMA) 2 CPUs|$(BOOT_CPUS)' ARCH=arm IMAGE=build/arm/kernel.elf CPUS=2)
 $(if $(HAVE_CPUS),ARM$(COMMA) 64 KiB pages$(COMMA) 4 CPUs|$(BOOT_CPUS)' ARCH=arm IMAGE=build/arm-64k/kernel.elf CPUS=4)
 $(if $(HAVE_CPUS),ARM$(COMMA) 4 CPUs$(COMMA) in turn|$(BOOT_CPUS) $(COUNTED) ARCH=arm IMAGE=build/arm/kernel.elf CPUS=4)
+$(if $(HAVE_CPUS),x86$(COMMA) 4 CPUs$(COMMA) found inline|$(BOOT_CPUS)' ARCH=x86 IMAGE=build/x86-inline/kernel.elf CPUS=4)
+$(if $(HAVE_CPUS),ARM$(COMMA) 4 CPUs$(COMMA) found inline|$(BOOT_CPUS)' ARCH=arm IMAGE=build/arm-inline/kernel.elf CPUS=4)
 host threads, 1 CPU|$(call THREADS,1)
 host threads, 2 CPUs|$(call THREADS,2)
 host threads, 3 CPUs|$(call THREADS,3)
@@ -672,7 +681,8 @@ $(foreach c,host-up,$(eval $(call hostbench,$(c),peer-spanheap,peer_spanheap ben
 
 BENCH_WORK := $(if $(filter host1,$(ARCH)$(GC)),build/host-up/peer-spanheap)
 BENCH_MASK := $(if $(filter-out host,$(ARCH)),build/$(BENCH_CONFIG)-mask/kernel.elf)
-bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE) $(BENCH_MASK) $(BENCH_WORK)
+BENCH_INLINE := $(if $(filter x86 arm,$(BENCH_CONFIG)),build/$(BENCH_CONFIG)-inline/kernel.elf)
+bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE) $(BENCH_INLINE) $(BENCH_MASK) $(BENCH_WORK)
 	$(Q)sh $(KT)/bench.sh ARCH=$(ARCH) BENCH='$(BENCH)' PAGING='$(filter pae,$(PAGING))' MEM='$(MEM)' \
 	    TIMEOUT='$(TIMEOUT)' WORK='$(BENCH_WORK)' $(filter-out $(BENCH_WORK),$^)
 

@@ -53,7 +53,7 @@ bool bench_begins(const char *text, const char *with)
 /* The suite of a line of the table, and its name in it. */
 static const char *split(const char *line, const char **name)
 {
-    static const char *const suites[] = { "memory", "gc", "masked" };
+    static const char *const suites[] = { "memory", "gc", "masked", "cpus" };
 
     for (unsigned i = 0; i < sizeof suites / sizeof suites[0]; i++)
         if (bench_begins(line, suites[i])) {
@@ -65,10 +65,13 @@ static const char *split(const char *line, const char **name)
     return BENCH_MALLOC;
 }
 
-/* Memory and the collector are measured once, in the build for one CPU. */
+/* Memory and the collector are measured once, in the build for one CPU; CPUs where each finds itself
+ * inline. */
 static bool wants(const char *suite, const char *name)
 {
-    return (SH_MAX_CPUS == 1 || bench_begins(suite, "malloc")) && bench_wants(suite, name);
+    bool here = bench_begins(suite, "cpus") ? BENCH_INLINE : SH_MAX_CPUS == 1 || bench_begins(suite, "malloc");
+
+    return here && bench_wants(suite, name);
 }
 
 static bool wanted(const struct bench_entry *load)
@@ -115,6 +118,8 @@ void bench_run(void)
     run(loads);
     if (bench_gc_loads != NULL)
         run(bench_gc_loads);
+    if (bench_cpus_loads != NULL)
+        run(bench_cpus_loads);
 }
 
 void bench_heap(size_t size, bool demand)

@@ -12,8 +12,14 @@
 
 #include "mm/mm.h"
 
-/* The suite of a build: "malloc" for one CPU, "malloc8" for the default number of CPUs. */
-#define BENCH_MALLOC (SH_MAX_CPUS == 1 ? "malloc" : "malloc8")
+/* The suite of a build: "malloc" for one CPU, "malloc8" for the default number of CPUs, "malloc8-inline"
+ * where a CPU's record is found inline. */
+#ifdef SH_CPU_POINTER
+#define BENCH_INLINE true
+#else
+#define BENCH_INLINE false
+#endif
+#define BENCH_MALLOC (SH_MAX_CPUS == 1 ? "malloc" : BENCH_INLINE ? "malloc8-inline" : "malloc8")
 
 struct bench_calls {
     void *(*malloc)(size_t size);
@@ -129,6 +135,9 @@ struct bench_entry {
     size_t parameter;
     const char *lines[BENCH_LINES]; /* what it prints: the first is its name; memory/… gc/… name the suite */
 };
+
+/* Of many CPUs; only in the booted kernel. */
+extern const struct bench_entry bench_cpus_loads[] __attribute__((weak));
 
 /* The collector's; not there with GC=0. */
 extern const struct bench_entry bench_gc_loads[] __attribute__((weak));

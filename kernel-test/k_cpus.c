@@ -7,6 +7,8 @@
  */
 #include "k_cpus.h"
 
+#include "mm/mm.h"
+
 enum k_request { K_STOP = 1, K_SHOOTDOWN = 2, K_WORK = 4 };
 
 #define STACK_PAGES ((K_SLOT_SIZE - K_SLOT_GUARD) / 4096 - 1)
@@ -269,12 +271,23 @@ static void prepare(struct k_cpu *cpu, unsigned number)
     uintptr_t slot = k_slots + number * K_SLOT_SIZE;
 
     cpu->number = number;
+    cpu->area = sh_cpu_area(number);
     cpu->stack_guard = slot + K_SLOT_GUARD;
     cpu->stack_low = cpu->stack_guard + 4096;
     cpu->stack_high = slot + K_SLOT_SIZE;
     cpu->boot_stack = (uintptr_t)k_phys(take_frame()) + 4096;
     for (uintptr_t page = 0; page < STACK_PAGES; page++)
         k_slot_map(cpu->stack_low + page * 4096, take_frame());
+}
+
+void k_cpu_first(uintptr_t stack_guard)
+{
+    struct k_cpu *cpu = &k_cpu_table[0];
+
+    cpu->area = sh_cpu_area(0);
+    cpu->stack_guard = stack_guard;
+    cpu->stack_low = (uintptr_t)k_stack_bottom;
+    cpu->stack_high = (uintptr_t)k_stack_top;
 }
 
 void k_cpus_start(unsigned count)

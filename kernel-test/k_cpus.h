@@ -80,6 +80,8 @@ extern unsigned k_shootdowns;
  * Between boot/<machine>/ and k_cpus.c.
  */
 
+/* Fills the record of CPU 0, which runs on the image's stack. */
+void k_cpu_first(uintptr_t stack_guard);
 /* Starts CPUs 1 … count − 1 of the machine, as many as this kernel can have. */
 void k_cpus_start(unsigned count);
 /* Called by boot/ on each, on its own stack. */

@@ -74,11 +74,6 @@ static void start_cycle_counter(void)
 
 #define PSCI_CPU_ON 0x84000003u
 
-static void set_record(struct k_cpu *cpu)
-{
-    ARM_WRITE("0, %0, c13, c0, 4", (uintptr_t)cpu);
-}
-
 unsigned k_cpu_number(void)
 {
     return ((const struct k_cpu *)(uintptr_t)ARM_READ("0, %0, c13, c0, 4"))->number;
@@ -123,22 +118,13 @@ void k_wait(void)
     k_interrupts(false);
 }
 
-static void start_first(void)
-{
-    struct k_cpu *cpu = &k_cpu_table[0];
-
-    cpu->stack_guard = (uintptr_t)k_stack_guard;
-    cpu->stack_low = (uintptr_t)k_stack_bottom;
-    cpu->stack_high = (uintptr_t)k_stack_top;
-    set_record(cpu);
-}
-
 void arm_start(void)
 {
     sh_paddr ram_size = 0;
     unsigned cpus = 0;
 
-    start_first();
+    k_cpu_first((uintptr_t)k_stack_guard);
+    ARM_WRITE("0, %0, c13, c0, 4", (uintptr_t)k_cpu_table); /* TPIDRPRW */
     arm_read_device_tree((const void *)K_DIRECT_BASE, &ram_size, &cpus);
     if (ram_size == 0)
         k_panic("no device tree, or no memory in it", 0);

@@ -189,11 +189,7 @@ void k_wait(void)
 
 static void start_first(void)
 {
-    struct k_cpu *cpu = &k_cpu_table[0];
-
-    cpu->stack_guard = (uintptr_t)k_stack_guard;
-    cpu->stack_low = (uintptr_t)k_stack_bottom;
-    cpu->stack_high = (uintptr_t)k_stack_top;
+    k_cpu_first((uintptr_t)k_stack_guard);
     x86_apic_on();
     k_timer_disarm();
     k_interrupts(true);
