@@ -13,6 +13,7 @@ static struct storm_part of_thread[K_RECORDS], of_handler[K_RECORDS];
 static uint32_t calls_each;
 static unsigned tick_period; /* nanoseconds between interrupts; 0 = none */
 static unsigned ticks[K_RECORDS];
+static bool on_demand;
 
 /* All CPUs run fn(arg), this one too; returns when all have. */
 static void on_all(void (*fn)(void *), void *arg)
@@ -27,6 +28,7 @@ static void start(unsigned tier)
 {
     const struct sh_config config = {
         .size = sizeof config, .hooks = rig_cpu_hooks(), .cpus = k_cpus(), .tier = tier,
+        .demand = on_demand,
     };
 
     rig_start(0, &config);
@@ -211,6 +213,17 @@ static void the_tiers_serve_many_cpus(void)
     }
 }
 
+/* Pages get frames where two CPUs may touch them at once; handlers may not touch what is new. */
+static void frames_come_on_demand_of_every_cpu(void)
+{
+    on_demand = true;
+    smp_storm_start(0, true, TRIMS_A_TEST, 0, 20);
+    on_demand = false;
+    for (unsigned round = 0; round < 3; round++)
+        smp_storm_round(6000);
+    smp_storm_end();
+}
+
 /*
  * Producers and consumers: each CPU makes for the next and frees what the one before it made.
  */
@@ -326,6 +339,7 @@ static const struct test tests[] = {
     { "what_one_makes_another_frees", what_one_makes_another_frees },
     { "consumers_give_memory_back_to_producers", consumers_give_memory_back_to_producers },
     { "handlers_allocate_and_free_on_every_cpu", handlers_allocate_and_free_on_every_cpu },
+    { "frames_come_on_demand_of_every_cpu", frames_come_on_demand_of_every_cpu },
     { "cpus_come_late_and_go", cpus_come_late_and_go },
     { "the_tiers_serve_many_cpus", the_tiers_serve_many_cpus },
 };

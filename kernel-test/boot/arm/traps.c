@@ -103,6 +103,8 @@ void arm_trap(struct arm_registers *r, unsigned kind)
     }
     code = status & 0x40F;
     page = code == 0x5 || code == 0x7 || code == 0xD || code == 0xF; /* translation, permission */
+    if (page && (r->cpsr & 0x80) == 0) /* who waits for another CPU's commit answers others */
+        k_interrupts(true);
     if (k_trap(page, address, kind == 4 && (status & 0x800) != 0, (code & 8) != 0))
         return;
     print(r, kind, status, address);

@@ -186,6 +186,8 @@ void x86_trap(struct x86_registers *r)
         k_cpu_interrupt((uintptr_t)r);
         return;
     }
+    if (page && (r->eflags & 0x200) != 0) /* who waits for another CPU's commit answers others */
+        k_interrupts(true);
     if (k_trap(page, address, (r->error & 2) != 0, (r->error & 1) != 0))
         return;
     print(r, address);
