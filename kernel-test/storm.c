@@ -205,9 +205,10 @@ static void receive(struct storm_part *part)
     storm_give(part, __atomic_exchange_n(draw_box(part, part->cpu), NULL, __ATOMIC_ACQ_REL));
 }
 
-/* Queries may be asked of what anybody else frees just now. */
+/* Queries may be asked of what anybody else frees just now; of what lives here they give the truth. */
 static void look(struct storm_part *part)
 {
+    const struct storm_object *mine = *draw_slot(part);
     struct sh_object object;
     uintptr_t other = (uintptr_t)__atomic_load_n(draw_box(part, t_below(&part->random, storm.cpus)),
                                                  __ATOMIC_RELAXED);
@@ -215,8 +216,9 @@ static void look(struct storm_part *part)
 
     if (inside && (object.base > other + 5 || other + 5 - object.base >= object.size))
         storm_break("sh_object_of gave an object that is elsewhere");
-    if (other != 0 && !sh_contains((void *)other))
-        storm_break("sh_contains does not know an address of the heap");
+    sh_contains((void *)other);
+    if (mine != NULL && (!sh_object_of(mine, &object) || !object.live || object.base != (uintptr_t)mine))
+        storm_break("sh_object_of does not know a live object");
 }
 
 static void seldom(struct storm_part *part)

@@ -58,7 +58,7 @@ static void magic_agrees_with_division_at_every_offset(void)
     for (unsigned class = 0; class < MM_CLASSES; class++) {
         const struct mm_class *info = &mm_class[class];
         size_t size = mm_class_size(class), rest = 0;
-        uint32_t bytes = info->pages << MM_PAGE_SHIFT, bound = mm_class_bound(info), index = 0;
+        uint32_t bytes = (uint32_t)info->pages << MM_PAGE_SHIFT, bound = mm_class_bound(info), index = 0;
         for (uint32_t offset = 0; offset < bytes; offset++) {
             uint64_t product = (uint64_t)offset * info->magic;
             bool starts = rest == 0 && index < info->slots;
