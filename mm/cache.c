@@ -28,8 +28,8 @@ struct mm_mode mm_mode;
 const struct mm_collector *mm_collector;
 unsigned mm_cpus = 1;
 
-struct mm_cpu mm_cpu[SH_MAX_CPUS] = {
-    [0 ... SH_MAX_CPUS - 1] = { .entry = { [0 ... MM_CLASSES - 1] = { .word = &mm_zero_word } } }
+struct mm_cpu mm_cpu[MM_CPU_RECORDS] = {
+    [0 ... MM_CPU_RECORDS - 1] = { .entry = { [0 ... MM_CLASSES - 1] = { .word = &mm_zero_word } } }
 };
 
 void mm_queue_push(struct mm_span **head, struct mm_span **tail, struct mm_span *span)
@@ -217,7 +217,7 @@ static void leave_full(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_spa
 /* The cache that a slow path of this CPU works on.  Interrupts masked. */
 static struct mm_cpu *self(void)
 {
-    return SH_MAX_CPUS > 1 && mm_mode.guarded ? &mm_cpu[0] : mm_cpu_self();
+    return SH_MAX_CPUS > 1 && mm_mode.guarded ? &mm_cpu[MM_CPU_GUARDED] : mm_cpu_self();
 }
 
 void mm_cache_freed(struct mm_span *span, uint32_t count)
@@ -374,8 +374,8 @@ static void give_full(struct mm_cpu *cpu)
 
 void mm_cache_flush_all(struct mm_cpu *cpu)
 {
-    if (SH_MAX_CPUS > 1 && mm_mode.guarded && cpu != &mm_cpu[0]) {
-        return; /* it has nothing */
+    if (SH_MAX_CPUS > 1 && mm_mode.guarded) {
+        return; /* it has nothing of its own */
     }
     for (unsigned class = 0; class < MM_CLASSES; class++) {
         give_class(cpu, class);
@@ -395,7 +395,7 @@ void mm_cache_disarm(void)
     if (mm_collector != NULL) {
         mm_collector->disarm();
     }
-    for (unsigned cpu = 0; cpu < SH_MAX_CPUS; cpu++) {
+    for (unsigned cpu = 0; cpu < MM_CPU_RECORDS; cpu++) {
         for (unsigned class = 0; class < MM_CLASSES; class++) {
             mm_cpu[cpu].entry[class] = (struct mm_entry){ .word = &mm_zero_word };
         }
@@ -511,7 +511,7 @@ static int entry_verify(const struct mm_cpu *cpu, unsigned class)
 int mm_cache_verify(void)
 {
     int faults = mm_zero_word == 0 ? 0 : mm_fault_found("zero word", mm_zero_word);
-    for (unsigned i = 0; i < SH_MAX_CPUS; i++) {
+    for (unsigned i = 0; i < MM_CPU_RECORDS; i++) {
         for (unsigned class = 0; class < MM_CLASSES; class++) {
             faults += entry_verify(&mm_cpu[i], class);
         }
@@ -522,7 +522,7 @@ int mm_cache_verify(void)
 
 void mm_cache_reset(void)
 {
-    for (unsigned i = 0; i < SH_MAX_CPUS; i++) {
+    for (unsigned i = 0; i < MM_CPU_RECORDS; i++) {
         mm_cpu[i] = (struct mm_cpu){ .frees = 0 };
         for (unsigned class = 0; class < MM_CLASSES; class++) {
             mm_cpu[i].entry[class].word = &mm_zero_word;

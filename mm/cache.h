@@ -33,7 +33,10 @@ struct mm_cpu {
 
 extern unsigned mm_cpus;
 
-extern struct mm_cpu mm_cpu[SH_MAX_CPUS];
+/* One a CPU; and where there may be several, one that is no CPU's: the cache of a guarded heap. */
+#define MM_CPU_RECORDS (SH_MAX_CPUS > 1 ? SH_MAX_CPUS + 1 : 1)
+#define MM_CPU_GUARDED (MM_CPU_RECORDS - 1)
+extern struct mm_cpu mm_cpu[MM_CPU_RECORDS];
 extern uintptr_t mm_zero_word;
 
 /* This CPU's record.  Interrupts are masked. */
@@ -48,37 +51,29 @@ static inline struct mm_cpu *mm_cpu_self(void)
 #endif
 }
 
-/* The bracket of the fast paths: interrupts masked, and which CPU this is. */
-static inline arch_flags mm_cpu_enter(struct mm_cpu **cpu)
+/* The bracket of the fast paths: interrupts masked. */
+static inline arch_flags mm_cpu_mask(void)
 {
-    if (SH_MAX_CPUS == 1) {
-        *cpu = &mm_cpu[0];
-        return arch_irq_save_at(&mm_cpu[0].flags);
-    }
-    arch_flags flags = arch_irq_save();
-    *cpu = mm_cpu_self();
-    return flags;
+    return SH_MAX_CPUS == 1 ? arch_irq_save_at(&mm_cpu[0].flags) : arch_irq_save();
 }
 
-static inline void mm_cpu_leave(struct mm_cpu *cpu, arch_flags flags)
+static inline void mm_cpu_unmask(arch_flags flags)
 {
     if (SH_MAX_CPUS == 1) {
         arch_irq_restore_at(&mm_cpu[0].flags, flags);
         return;
     }
-    (void)cpu;
     arch_irq_restore(flags);
 }
 
-/* The bracket of the slow paths, and whose cache they work on.  A guarded heap has one, CPU 0's, under a
- * lock: there no fast path takes from it. */
+/* The bracket of the slow paths, and whose cache they work on.  A guarded heap has one, under a lock. */
 arch_flags mm_cache_enter_guarded(void);
 void mm_cache_leave_guarded(arch_flags flags);
 
 static inline arch_flags mm_cache_enter(struct mm_cpu **cpu)
 {
     if (SH_MAX_CPUS > 1 && mm_mode.guarded) {
-        *cpu = &mm_cpu[0];
+        *cpu = &mm_cpu[MM_CPU_GUARDED];
         return mm_cache_enter_guarded();
     }
     arch_flags flags = arch_irq_save();

@@ -183,15 +183,14 @@ void *sh_malloc(size_t size)
     size_t less = arch_argument(&size) - 1;
     if (MM_LIKELY(less < 1024)) {
         unsigned class = mm_class_by_8[less >> 3], index;
-        struct mm_cpu *cpu;
-        arch_flags flags = mm_cpu_enter(&cpu);
-        struct mm_entry *entry = &cpu->entry[class];
+        arch_flags flags = mm_cpu_mask();
+        struct mm_entry *entry = &mm_cpu_self()->entry[class];
         if (MM_LIKELY(arch_bit_take(entry->word, &index))) {
             void *p = (void *)(entry->base + index * entry->size);
-            mm_cpu_leave(cpu, flags);
+            mm_cpu_unmask(flags);
             return p;
         }
-        mm_cpu_leave(cpu, flags);
+        mm_cpu_unmask(flags);
         return malloc_missed(size, MM_CALLER());
     }
     return mm_malloc_slow(size, MM_CALLER());
@@ -294,15 +293,18 @@ void mm_free_slow(void *p, const char *caller, uintptr_t site)
 }
 
 /* The rest of a free whose span has to move. */
-static MM_NOINLINE void free_event(struct mm_span *span, struct mm_cpu *cpu, arch_flags flags)
+static MM_NOINLINE void free_event(struct mm_span *span, arch_flags flags)
 {
     mm_cache_event(span);
-    mm_cpu_leave(cpu, flags);
+    mm_cpu_unmask(flags);
 }
 
 /* Not static: so the fast path leaves its argument where it came. */
 MM_NOINLINE void mm_free_other(void *p, uintptr_t site)
 {
+    if (mm_remote() && mm_remote_free_there(mm_span_of((uintptr_t)p), (uintptr_t)p)) {
+        return;
+    }
     if (MM_UNLIKELY(mm_mode.guarded)) {
         free_guarded(p, "sh_free", site);
     } else {
@@ -313,21 +315,20 @@ MM_NOINLINE void mm_free_other(void *p, uintptr_t site)
 void sh_free(void *p)
 {
     uintptr_t address = arch_argument((const uintptr_t *)&p);
-    struct mm_cpu *cpu;
-    arch_flags flags = mm_cpu_enter(&cpu);
+    arch_flags flags = mm_cpu_mask();
     struct mm_span *span = mm_span_of(address);
     uint32_t index;
     uint32_t rest = arch_multiply((uint32_t)(address - span->base), span->magic, &index);
-    if (MM_LIKELY(rest < span->bound) && (SH_MAX_CPUS == 1 || MM_LIKELY(span->owner == cpu)) &&
+    if (MM_LIKELY(rest < span->bound) && (SH_MAX_CPUS == 1 || MM_LIKELY(span->owner == mm_cpu_self())) &&
         MM_LIKELY(arch_bit_set(span, offsetof(struct mm_span, free), index))) {
         if (MM_LIKELY(!arch_count_down(&span->countdown))) {
-            mm_cpu_leave(cpu, flags);
+            mm_cpu_unmask(flags);
             return;
         }
-        free_event(span, cpu, flags);
+        free_event(span, flags);
         return;
     }
-    mm_cpu_leave(cpu, flags);
+    mm_cpu_unmask(flags);
     mm_free_other(p, MM_CALLER());
 }
 

@@ -206,7 +206,7 @@ static enum result free_ownerless(struct mm_cpu *cpu, struct mm_span *span, uint
     return result;
 }
 
-static enum result free_there(struct mm_span *span, uint32_t index)
+static inline enum result free_there(struct mm_span *span, uint32_t index)
 {
     uintptr_t *late = late_word(span, index / MM_WORD_BITS);
     uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
@@ -228,12 +228,25 @@ static enum result free_there(struct mm_span *span, uint32_t index)
     return FREED;
 }
 
+bool mm_remote_free_there(struct mm_span *span, uintptr_t address)
+{
+    uint32_t index = mm_span_index(span, address);
+    if (!is_ours(span) || index >= span->slots || address != span->base + index * span->size || mm_mode.zero) {
+        return false;
+    }
+    arch_flags flags = arch_irq_save();
+    struct mm_cpu *owner = mm_span_owner(span);
+    bool freed = owner != NULL && owner != mm_cpu_self() && free_there(span, index) == FREED;
+    arch_irq_restore(flags);
+    return freed;
+}
+
 bool mm_remote_free(struct mm_span *span, uint32_t index)
 {
     enum result result;
     do {
         arch_flags flags = arch_irq_save();
-        struct mm_cpu *cpu = mm_mode.guarded ? &mm_cpu[0] : mm_cpu_self(), *owner = mm_span_owner(span);
+        struct mm_cpu *cpu = mm_mode.guarded ? &mm_cpu[MM_CPU_GUARDED] : mm_cpu_self(), *owner = mm_span_owner(span);
         result = owner == cpu    ? free_here(cpu, span, index)
                  : owner == NULL ? free_ownerless(cpu, span, index)
                                  : free_there(span, index);

@@ -9,6 +9,10 @@
 /* Frees slot `index` of a small manual span, whoever owns it; false = it is not live.  Nothing held. */
 bool mm_remote_free(struct mm_span *span, uint32_t index);
 
+/* The short way of sh_free: frees the object at an address if its span is another CPU's; false = it is not, or
+ * the object not live, and nothing is done.  Where the heap is not to zero what is freed.  Nothing held. */
+bool mm_remote_free_there(struct mm_span *span, uintptr_t address);
+
 /* What was freed elsewhere becomes free: of all spans that were listed for this CPU.  Interrupts masked. */
 void mm_remote_drain(struct mm_cpu *cpu);
 static inline bool mm_remote_waiting(const struct mm_cpu *cpu)

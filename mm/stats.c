@@ -75,7 +75,7 @@ void sh_stats(struct sh_stats *out)
         stats_unlock(flags);
     }
     arch_flags flags = stats_lock();
-    for (unsigned i = 0; i < SH_MAX_CPUS; i++) {
+    for (unsigned i = 0; i < MM_CPU_RECORDS; i++) {
         out->frees += mm_cpu[i].frees + mm_cpu[i].large_frees;
     }
     if (mm_collector != NULL) {
