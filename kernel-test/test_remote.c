@@ -232,9 +232,9 @@ static void the_owners_free_takes_the_late_ones_in(void)
         return;
     take(0, 10);
     give(1, 5);
-    EXPECT_EQ(span_of(0)->bound, 0);
+    EXPECT(span_of(0)->local == NULL);
     give(0, 6);
-    EXPECT(span_of(0)->bound != 0);
+    EXPECT(span_of(0)->local == &mm_cpu[0]);
     EXPECT_EQ(mm_remote_late(span_of(0)), 0);
     EXPECT_EQ(live(), 8);
     EXPECT_WHOLE();
@@ -275,7 +275,7 @@ static void a_late_free_follows_its_span(void)
     span = span_of(0);
     give(1, 0);
     EXPECT(mm_cpu[0].late == span);
-    span->owner = &mm_cpu[2]; /* as if central had given it away meanwhile */
+    span->owner = span->local = &mm_cpu[2]; /* as if central had given it away meanwhile */
     rig_cpu(0);
     mm_remote_drain(&mm_cpu[0]);
     EXPECT(mm_cpu[0].late == NULL && mm_cpu[2].late == span);
@@ -326,7 +326,7 @@ static void a_push_that_comes_after_the_last_look_is_found(void)
     span->owner = &mm_cpu[0]; /* what the freeing CPU read before */
     give(1, 5);
     EXPECT(mm_cpu[0].late == span);
-    span->owner = NULL;
+    span->owner = span->local = NULL;
     give(1, 6);
     EXPECT_EQ(live(), 8);
     EXPECT_WHOLE();

@@ -83,10 +83,19 @@ static void entry_clear(struct mm_entry *entry)
     entry->span = NULL;
 }
 
+/* A span without late frees becomes this CPU's. */
+static void own(struct mm_cpu *cpu, struct mm_span *span)
+{
+    __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
+    __atomic_store_n(&span->local, cpu, __ATOMIC_RELAXED);
+}
+
 static void make_current(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)
 {
     arm(cpu, span, MM_PLACE_CURRENT, MM_COUNTDOWN_CURRENT);
-    __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
+    if (mm_span_owner(span) == NULL) {
+        own(cpu, span); /* a new one */
+    }
     entry->span = span;
     entry->size = span->size;
     if (!entry_scan(entry, span, 0, mm_span_words(span))) {
@@ -183,7 +192,7 @@ void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span)
         return;
     }
     /* A handler was faster: this one is not needed. */
-    __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
+    own(cpu, span);
     empty_push(cpu, entry, span);
 }
 
@@ -204,7 +213,7 @@ static void leave_full(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_spa
 {
     uint32_t live = span->slots - (span->armed - span->countdown);
     if (live == 0) {
-        __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
+        own(cpu, span);
         empty_push(cpu, entry, span);
     } else if (mm_span_owner(span) == NULL) {
         arm(cpu, span, MM_PLACE_CENTRAL, live);
@@ -247,7 +256,7 @@ void mm_cache_event(struct mm_span *span)
         return;
     case MM_PLACE_CENTRAL:
         mm_central_remove(span);
-        __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
+        own(cpu, span);
         empty_push(cpu, entry, span);
         return;
     case MM_PLACE_NONE:

@@ -49,7 +49,7 @@ struct mm_span *mm_central_take(unsigned class, struct mm_cpu *cpu)
     struct mm_span *span = list->head;
     if (span != NULL) {
         mm_central_remove(span);
-        __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
+        __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE); /* not local: late frees may wait */
     }
     mm_unlock(&list->lock, flags);
     return span;
@@ -59,6 +59,7 @@ void mm_central_give(struct mm_span *span)
 {
     unsigned class = span->class;
     arch_flags flags = mm_central_lock(class);
+    __atomic_store_n(&span->local, NULL, __ATOMIC_RELAXED);
     __atomic_store_n(&span->owner, NULL, __ATOMIC_SEQ_CST);
     if (span->place == MM_PLACE_CENTRAL) {
         mm_central_add(span);

@@ -302,13 +302,21 @@ static MM_NOINLINE void free_event(struct mm_span *span, arch_flags flags)
 /* Not static: so the fast path leaves its argument where it came. */
 MM_NOINLINE void mm_free_other(void *p, uintptr_t site)
 {
-    if (mm_remote() && mm_remote_free_there(mm_span_of((uintptr_t)p), (uintptr_t)p)) {
-        return;
-    }
     if (MM_UNLIKELY(mm_mode.guarded)) {
         free_guarded(p, "sh_free", site);
     } else {
         free_plain(p, "sh_free", site);
+    }
+}
+
+/* The base of a slot in a span that this CPU does not own, or may not free in at once. */
+static MM_NOINLINE void free_elsewhere(struct mm_span *span, uint32_t index, void *p, arch_flags flags,
+                                       uintptr_t site)
+{
+    bool freed = mm_remote_free_there(span, index);
+    mm_cpu_unmask(flags);
+    if (!freed) {
+        mm_free_other(p, site);
     }
 }
 
@@ -319,14 +327,19 @@ void sh_free(void *p)
     struct mm_span *span = mm_span_of(address);
     uint32_t index;
     uint32_t rest = arch_multiply((uint32_t)(address - span->base), span->magic, &index);
-    if (MM_LIKELY(rest < span->bound) && (SH_MAX_CPUS == 1 || MM_LIKELY(span->owner == mm_cpu_self())) &&
-        MM_LIKELY(arch_bit_set(span, offsetof(struct mm_span, free), index))) {
-        if (MM_LIKELY(!arch_count_down(&span->countdown))) {
-            mm_cpu_unmask(flags);
+    if (MM_LIKELY(rest < span->bound)) {
+        if (SH_MAX_CPUS > 1 && MM_UNLIKELY(span->local != mm_cpu_self())) {
+            free_elsewhere(span, index, p, flags, MM_CALLER());
             return;
         }
-        free_event(span, flags);
-        return;
+        if (MM_LIKELY(arch_bit_set(span, offsetof(struct mm_span, free), index))) {
+            if (MM_LIKELY(!arch_count_down(&span->countdown))) {
+                mm_cpu_unmask(flags);
+                return;
+            }
+            free_event(span, flags);
+            return;
+        }
     }
     mm_cpu_unmask(flags);
     mm_free_other(p, MM_CALLER());

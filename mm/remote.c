@@ -7,15 +7,15 @@
  *
  *     freeing CPU                            owner, when an entry's word is empty
  *       late |= bit                            take the whole list
- *       bound := 0                             of each span  listed := 0
- *       listed := 1; was 0: span ─► list                     bound := as it was
+ *       local := none                          of each span  listed := 0
+ *       listed := 1; was 0: span ─► list                     local := the owner
  *                                                            late bits → free bits, count down
  *
  * 1. Twice.  A late bit that is set already is a double free, and so is a free bit, before the late bit is set
- *    or after, unless the owner has taken late bits in meanwhile: `late_taken` is odd while it does.  A bound of 0 sends the owner's own frees of
- *    the span to the slow path, which takes the late bits in first: so it sees them.  Two frees that pass each
- *    other within a few instructions leave both bits set: the owner tells when it takes them in, if it has not
- *    handed the slot out again before.
+ *    or after, unless the owner has taken late bits in meanwhile: `late_taken` is odd while it does.  Where
+ *    `local` is not the owner, the owner's own frees of the span go to the slow path, which takes the late bits
+ *    in first: so it sees them.  Two frees that pass each other within a few instructions leave both bits set:
+ *    the owner tells when it takes them in, if it has not handed the slot out again before.
  *
  * 2. The list is a stack: pushed by compare-and-swap, taken whole by exchange, so that no element can come
  *    back between a look and a swap.  `listed` keeps a span from being on two.  It is cleared by exchange
@@ -55,8 +55,8 @@ static uint32_t take_bits(struct mm_cpu *cpu, struct mm_span *span)
     uint32_t count = 0;
     uint32_t taken = span->late_taken;
     __atomic_store_n(&span->late_taken, taken + 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&span->bound, mm_span_bound(span), __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* a free that is not seen below sees the bound */
+    __atomic_store_n(&span->local, mm_span_owner(span), __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* a free that is not seen below takes that away again */
     for (uint32_t i = 0; i < mm_span_words(span); i++) {
         if (mm_span_late(span, i) == 0) {
             continue;
@@ -219,8 +219,8 @@ static inline enum result free_there(struct mm_span *span, uint32_t index)
         (__atomic_fetch_and(late, ~bit, __ATOMIC_SEQ_CST) & bit) != 0) {
         return NOT_LIVE; /* freed by its owner at the same moment */
     }
-    if (__atomic_load_n(&span->bound, __ATOMIC_RELAXED) != 0) {
-        __atomic_store_n(&span->bound, 0, __ATOMIC_RELAXED);
+    if (__atomic_load_n(&span->local, __ATOMIC_RELAXED) != NULL) {
+        __atomic_store_n(&span->local, NULL, __ATOMIC_RELAXED);
     }
     if (__atomic_load_n(&span->late_listed, __ATOMIC_SEQ_CST) == 0) {
         settle(span);
@@ -228,17 +228,10 @@ static inline enum result free_there(struct mm_span *span, uint32_t index)
     return FREED;
 }
 
-bool mm_remote_free_there(struct mm_span *span, uintptr_t address)
+ARCH_CALL bool mm_remote_free_there(struct mm_span *span, uint32_t index)
 {
-    uint32_t index = mm_span_index(span, address);
-    if (!is_ours(span) || index >= span->slots || address != span->base + index * span->size || mm_mode.zero) {
-        return false;
-    }
-    arch_flags flags = arch_irq_save();
     struct mm_cpu *owner = mm_span_owner(span);
-    bool freed = owner != NULL && owner != mm_cpu_self() && free_there(span, index) == FREED;
-    arch_irq_restore(flags);
-    return freed;
+    return owner != NULL && owner != mm_cpu_self() && free_there(span, index) == FREED;
 }
 
 bool mm_remote_free(struct mm_span *span, uint32_t index)

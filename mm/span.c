@@ -130,11 +130,6 @@ static uint32_t bound_for(const struct mm_class *info, enum sh_kind kind)
     return kind != SH_MANUAL || mm_mode.zero || mm_mode.guarded ? 0 : mm_class_bound(info);
 }
 
-uint32_t mm_span_bound(const struct mm_span *span)
-{
-    return bound_for(&mm_class[span->class], (enum sh_kind)span->kind);
-}
-
 void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, enum sh_kind kind)
 {
     const struct mm_class *info = &mm_class[class];
@@ -150,7 +145,7 @@ void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, en
     span->magic = info->magic;
     span->bound = bound_for(info, kind);
     span->base = base;
-    span->owner = NULL;
+    span->owner = span->local = NULL;
     bits_fill(span);
     mm_span_enter(span, base, info->pages);
     mm_span_set_state(span, MM_SPAN_SMALL);
@@ -169,7 +164,7 @@ void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
     span->countdown = span->armed = 0;
     span->bound = 0;
     span->base = base;
-    span->owner = NULL;
+    span->owner = span->local = NULL;
     span->free[0] = 0;
     if (is_double()) {
         span->free[1] = 0;
@@ -309,8 +304,8 @@ static int small_verify(const struct mm_span *span)
     if (span->kind > SH_UNCOLLECTABLE) {
         return mm_fault_found("span kind", span->base);
     }
-    bool waits = mm_remote() && span->bound == 0;
-    if (span->bound != bound_for(info, (enum sh_kind)span->kind) && !waits) {
+    if (span->bound != bound_for(info, (enum sh_kind)span->kind) ||
+        (span->local != NULL && span->local != span->owner)) {
         return mm_fault_found("span bound", span->base);
     }
     uint32_t rest = span->slots % MM_WORD_BITS;

@@ -71,14 +71,16 @@ struct mm_span {
     struct mm_note *notes; /* one a slot; NULL below tier 2 */
     struct gc_span *gc;    /* the collector's part: collector.h; NULL = manual */
     uint32_t armed;      /* what the countdown was last set to */
+    struct mm_cpu *owner;       /* the CPU that allocates from it; NULL = central's, or large; atomic */
     uint32_t late_listed;       /* on a CPU's list of late frees, or about to be; atomic */
     uint32_t late_taken;        /* grows by 2 when late frees are taken in; odd meanwhile; atomic */
     struct mm_span *late_next;  /* there.  These belong to the descriptor: remote.c, 4 */
     /* What sh_free touches. */
     uint32_t countdown;
-    uint32_t magic, bound; /* of the class; bound 0 sends every free to the slow path.  Atomic */
+    uint32_t magic, bound; /* of the class; bound 0 sends every free to the slow path */
     uintptr_t base;
-    struct mm_cpu *owner;  /* the CPU that allocates from it; NULL = central's, or large; atomic */
+    struct mm_cpu *local;  /* the owner, while no free elsewhere waits; NULL sends its frees to the slow path;
+                              atomic */
     uintptr_t free[];      /* bit set = slot free; bits past the last slot are 0.  As many words more in a
                               guarded heap: slots that are freed, but held back from reuse; and where frees
                               may come from other CPUs: slots that were freed there, which are not free yet */
@@ -176,8 +178,6 @@ void mm_span_enter(struct mm_span *span, uintptr_t base, size_t page_count);
 
 /* In use → dead, once: by whoever finds it in this state first; false = it was not. */
 bool mm_span_claim(struct mm_span *span, enum mm_span_state wanted);
-/* What the bound of a small span is when the fast path of sh_free may serve it. */
-uint32_t mm_span_bound(const struct mm_span *span);
 
 /* Is this a descriptor of a span in this state, with the page map naming it?  Any bit pattern; for
  * sh_verify. */
