@@ -189,7 +189,7 @@ static void what_one_makes_another_frees(void)
     smp_storm_start(0, true, TRIMS_A_TEST, 0, 2);
     for (unsigned round = 0; round < 4; round++)
         smp_storm_round(10000);
-    EXPECT(sum_of(remote) > 1000);
+    EXPECT(sum_of(remote) > 200);
     smp_storm_end();
 }
 
@@ -199,7 +199,7 @@ static void handlers_allocate_and_free_on_every_cpu(void)
     for (unsigned round = 0; round < 4; round++)
         smp_storm_round(10000);
     for (unsigned i = 0; i < k_cpus(); i++)
-        EXPECT(ticks[i] > 20 && of_handler[i].mallocs > of_handler[i].refused);
+        EXPECT(ticks[i] >= 4 && of_handler[i].mallocs > of_handler[i].refused);
     smp_storm_end();
 }
 
