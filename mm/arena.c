@@ -102,12 +102,13 @@ struct mm_arena *mm_arena_next(uintptr_t address)
 {
     size_t index = address >> MM_ARENA_SHIFT;
     while (index < (size_t)1 << MM_ARENA_BITS) {
-        const struct mm_arena_leaf *leaf = mm_arena_root[index >> MM_ARENA_LEAF_BITS];
+        const struct mm_arena_leaf *leaf =
+            __atomic_load_n(&mm_arena_root[index >> MM_ARENA_LEAF_BITS], __ATOMIC_ACQUIRE);
         if (MM_ARENA_ROOT_BITS != 0 && leaf == &mm_arena_first_leaf) {
             index = ((index >> MM_ARENA_LEAF_BITS) + 1) << MM_ARENA_LEAF_BITS;
             continue;
         }
-        struct mm_arena *arena = leaf->arenas[index & (MM_ARENA_LEAF - 1)];
+        struct mm_arena *arena = __atomic_load_n(&leaf->arenas[index & (MM_ARENA_LEAF - 1)], __ATOMIC_ACQUIRE);
         if (arena != &mm_arena_dummy) {
             return arena;
         }
@@ -126,7 +127,8 @@ struct mm_arena *mm_arena_prev(uintptr_t address)
 {
     size_t index = (address < highest ? address : highest) >> MM_ARENA_SHIFT;
     while (arena_count != 0) {
-        const struct mm_arena_leaf *leaf = mm_arena_root[index >> MM_ARENA_LEAF_BITS];
+        const struct mm_arena_leaf *leaf =
+            __atomic_load_n(&mm_arena_root[index >> MM_ARENA_LEAF_BITS], __ATOMIC_ACQUIRE);
         if (MM_ARENA_ROOT_BITS != 0 && leaf == &mm_arena_first_leaf) {
             index &= ~(MM_ARENA_LEAF - 1);
         } else if (leaf->arenas[index & (MM_ARENA_LEAF - 1)] != &mm_arena_dummy) {

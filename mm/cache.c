@@ -123,7 +123,7 @@ static bool advance(struct mm_cpu *cpu, struct mm_entry *entry)
 static void surplus_mark(struct mm_cpu *cpu, unsigned class, bool surplus)
 {
     uintptr_t bit = (uintptr_t)1 << (class % MM_WORD_BITS), *word = &cpu->surplus[class / MM_WORD_BITS];
-    *word = surplus ? *word | bit : *word & ~bit;
+    mm_word_set(word, surplus ? *word | bit : *word & ~bit);
 }
 
 static void empty_push(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)

@@ -18,14 +18,14 @@ void mm_hook_enter(struct mm_hook_mark *mark)
     if (marks != NULL) {
         marks->link = &mark->next;
     }
-    marks = mark;
+    __atomic_store_n(&marks, mark, __ATOMIC_RELAXED); /* nested() looks first */
     mm_unlock(&lock, flags);
 }
 
 void mm_hook_leave(struct mm_hook_mark *mark)
 {
     arch_flags flags = mm_lock(&lock);
-    *mark->link = mark->next;
+    __atomic_store_n(mark->link, mark->next, __ATOMIC_RELAXED);
     if (mark->next != NULL) {
         mark->next->link = mark->link;
     }

@@ -161,8 +161,10 @@ static void open(struct mm_span *span, size_t size, size_t align)
 static bool claim_making(void)
 {
     arch_flags flags = mm_lock(&lock);
-    bool mine = !pool_made;
-    pool_made = true;
+    bool mine = !__atomic_load_n(&pool_made, __ATOMIC_ACQUIRE);
+    if (mine) { /* or it might fail between the look and the store */
+        __atomic_store_n(&pool_made, true, __ATOMIC_RELAXED);
+    }
     mm_unlock(&lock, flags);
     return mine;
 }

@@ -58,8 +58,10 @@ static struct {
 static bool claim(void)
 {
     arch_flags flags = mm_lock(&lock);
-    bool mine = !growing;
-    growing = true;
+    bool mine = !__atomic_load_n(&growing, __ATOMIC_ACQUIRE);
+    if (mine) { /* or it might end between the look and the store */
+        __atomic_store_n(&growing, true, __ATOMIC_RELAXED);
+    }
     mm_unlock(&lock, flags);
     return mine;
 }

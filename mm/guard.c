@@ -113,8 +113,10 @@ bool mm_guard_run_taken(uintptr_t base, size_t count, struct mm_dirt *dirt)
     dirt->count = 0;
     for (size_t i = 0; i < count; i++) {
         uintptr_t at = base + (i << MM_PAGE_SHIFT);
-        if (mm_bit_test(mm_chunk_of(at)->filled, mm_chunk_page(at)) &&
-            find_dirt(at, SH_PAGE_SIZE, &found)) {
+        arch_flags flags = mm_lock(&mm_heap_lock); /* the bits beside it are other CPUs' */
+        bool filled = mm_bit_test(mm_chunk_of(at)->filled, mm_chunk_page(at));
+        mm_unlock(&mm_heap_lock, flags);
+        if (filled && find_dirt(at, SH_PAGE_SIZE, &found)) {
             *dirt = dirt->count == 0 ? found : *dirt;
             mm_memory_fill(at, SH_PAGE_SIZE, freed_fill());
         }
@@ -188,7 +190,7 @@ static void note_no_zone(const struct mm_span *span, uint32_t index)
 void mm_guard_placed(struct mm_span *span, uint32_t index, size_t size, uintptr_t site)
 {
     if (span->notes != NULL) {
-        span->notes[index].allocated = site;
+        __atomic_store_n(&span->notes[index].allocated, site, __ATOMIC_RELAXED);
         span->notes[index].freed = 0;
         note_size(span, index, span->base + span->inset + index * span->size, size);
     }
@@ -360,7 +362,7 @@ void mm_guard_collected(const char *caller, struct mm_span *span, uint32_t index
         check_zone(caller, &view, index);
         span->notes[index].freed = site;
     }
-    if ((span->flags & MM_SPAN_FENCED) == 0) {
+    if ((mm_span_flags(span) & MM_SPAN_FENCED) == 0) {
         note_no_zone(span, index);
         if (mm_mode.tier != 0 || mm_mode.zero) {
             mm_memory_fill(base, slot_end(span, index) - base, freed_fill());
@@ -405,14 +407,14 @@ bool mm_guard_free(const char *caller, uintptr_t address, uintptr_t site)
         return true;
     }
     struct mm_span *span = view.span;
-    if ((span->flags & MM_SPAN_COLLECTED) != 0) {
+    if ((mm_span_flags(span) & MM_SPAN_COLLECTED) != 0) {
         return mm_collector->free(caller, span, address, site);
     }
     mm_guard_check_zone(caller, &view);
     if (span->notes != NULL) {
         span->notes[view.index].freed = site;
     }
-    if ((span->flags & MM_SPAN_FENCED) != 0) {
+    if ((mm_span_flags(span) & MM_SPAN_FENCED) != 0) {
         return mm_fence_free(span);
     }
     note_no_zone(span, view.index);
@@ -437,7 +439,7 @@ bool mm_guard_free_pages(struct mm_span *span, uintptr_t address, uintptr_t site
     if (span->notes != NULL) {
         span->notes[0].freed = site;
     }
-    if ((span->flags & MM_SPAN_FENCED) != 0) {
+    if ((mm_span_flags(span) & MM_SPAN_FENCED) != 0) {
         return mm_fence_free(span);
     }
     if (mm_mode.tier != 0 || mm_mode.zero) {

@@ -152,9 +152,9 @@ static bool fits_block(uintptr_t start, size_t size)
     return blocks != NULL && start >= next && start <= last && size - 1 <= last - start;
 }
 
-static bool grow(uintptr_t start, size_t size)
+static bool grow(uintptr_t start, size_t size, bool fits)
 {
-    if (fits_block(start, size)) {
+    if (fits) {
         return block_extend(start + size);
     }
     size_t least = mm_align_up(size + sizeof(struct block) + sizeof(void *), SH_GRANULE_SIZE);
@@ -178,9 +178,11 @@ void *mm_linear_alloc(size_t size, size_t align, bool may_grow)
             mm_unlock(&lock, flags);
             return (void *)start;
         }
-        bool wait = growing;
-        bool give_up = !may_grow || (added && !fits_block(start, size)) || (wait && !mm_may_wait());
-        growing |= !wait && !give_up;
+        bool wait = __atomic_load_n(&growing, __ATOMIC_ACQUIRE), fits = fits_block(start, size);
+        bool give_up = !may_grow || (added && !fits) || (wait && !mm_may_wait());
+        if (!wait && !give_up) { /* who only waits stores nothing: the grower may end just now */
+            __atomic_store_n(&growing, true, __ATOMIC_RELAXED);
+        }
         mm_unlock(&lock, flags);
         if (give_up) {
             return NULL;
@@ -188,8 +190,8 @@ void *mm_linear_alloc(size_t size, size_t align, bool may_grow)
         if (wait) {
             arch_pause();
         } else {
-            added = !fits_block(start, size);
-            bool ok = grow(start, size);
+            added = !fits;
+            bool ok = grow(start, size, fits);
             __atomic_store_n(&growing, false, __ATOMIC_RELEASE);
             if (!ok) {
                 return NULL;
@@ -212,13 +214,15 @@ static size_t room(void)
 bool mm_linear_ensure_room(size_t bytes)
 {
     arch_flags flags = mm_lock(&lock);
-    while (growing && room() < bytes && mm_may_wait()) {
+    while (__atomic_load_n(&growing, __ATOMIC_ACQUIRE) && room() < bytes && mm_may_wait()) {
         mm_unlock(&lock, flags);
         arch_pause();
         flags = mm_lock(&lock);
     }
-    bool enough = room() >= bytes, other = growing;
-    growing |= !enough;
+    bool enough = room() >= bytes, other = __atomic_load_n(&growing, __ATOMIC_ACQUIRE);
+    if (!enough && !other) {
+        __atomic_store_n(&growing, true, __ATOMIC_RELAXED);
+    }
     mm_unlock(&lock, flags);
     if (enough || other) {
         return enough;

@@ -250,13 +250,13 @@ bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted)
  * fenced ones, collected ones.  false = not the base of a live one. */
 static MM_NOINLINE bool free_special(struct mm_span *span, uintptr_t address, const char *caller, uintptr_t site)
 {
-    if ((span->flags & MM_SPAN_COLLECTED) != 0) {
+    if ((mm_span_flags(span) & MM_SPAN_COLLECTED) != 0) {
         return mm_collector->free(caller, span, address, site);
     }
     if (mm_span_state(span) == MM_SPAN_SMALL) {
         return free_small(span, address);
     }
-    return mm_span_state(span) == MM_SPAN_LARGE && (span->flags & MM_SPAN_FENCED) != 0 &&
+    return mm_span_state(span) == MM_SPAN_LARGE && (mm_span_flags(span) & MM_SPAN_FENCED) != 0 &&
            address == span->base + span->inset && mm_fence_free(span);
 }
 
@@ -268,7 +268,7 @@ static MM_NOINLINE void free_plain(void *p, const char *caller, uintptr_t site)
         return;
     }
     struct mm_span *span = mm_span_of(address);
-    if (MM_LIKELY((span->flags & (MM_SPAN_FENCED | MM_SPAN_COLLECTED)) == 0 && address == span->base) &&
+    if (MM_LIKELY((mm_span_flags(span) & (MM_SPAN_FENCED | MM_SPAN_COLLECTED)) == 0 && address == span->base) &&
         free_run(span, MM_SPAN_LARGE)) {
         mm_heap_retire(span);
     } else if (!free_special(span, address, caller, site)) {
@@ -352,7 +352,7 @@ void *sh_calloc(size_t count, size_t size)
         return NULL;
     }
     void *p = mm_mode.guarded ? mm_guard_malloc(bytes, 1, MM_CALLER()) : sh_malloc(bytes);
-    if (p != NULL && !(bytes > MM_CLASS_LIMIT && (mm_span_of((uintptr_t)p)->flags & MM_SPAN_FRESH) != 0)) {
+    if (p != NULL && !(bytes > MM_CLASS_LIMIT && (mm_span_flags(mm_span_of((uintptr_t)p)) & MM_SPAN_FRESH) != 0)) {
         mm_memory_zero((uintptr_t)p, bytes);
     }
     return p;

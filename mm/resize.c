@@ -107,7 +107,7 @@ static void *shrink(const struct mm_view *view, size_t size, uintptr_t site)
 static bool stays_guarded(const struct mm_view *view, size_t size)
 {
     size_t room = size + zone();
-    if ((view->span->flags & MM_SPAN_FENCED) != 0 || room < size) {
+    if ((mm_span_flags(view->span) & MM_SPAN_FENCED) != 0 || room < size) {
         return false;
     }
     if (view->state == MM_SPAN_SMALL) {
@@ -150,7 +150,7 @@ void *sh_realloc(void *p, size_t size)
     if (view.span->gc != NULL) {
         return mm_collector->resize(&view, size, MM_CALLER());
     }
-    if (mm_mode.guarded || (view.span->flags & MM_SPAN_FENCED) != 0) {
+    if (mm_mode.guarded || (mm_span_flags(view.span) & MM_SPAN_FENCED) != 0) {
         return resize_guarded(&view, size, MM_CALLER());
     }
     if (size <= view.size) {
@@ -203,7 +203,7 @@ static bool size_fits(const struct mm_view *view, size_t size)
     if (size > view->size) {
         return false;
     }
-    if ((view->span->flags & MM_SPAN_LOOSE) != 0) {
+    if ((mm_span_flags(view->span) & MM_SPAN_LOOSE) != 0) {
         return true;
     }
     return view->state == MM_SPAN_SMALL ? class_for(size) == view->span->class : size > MM_CLASS_LIMIT;

@@ -145,7 +145,8 @@ void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, en
     span->magic = info->magic;
     span->bound = bound_for(info, kind);
     span->base = base;
-    span->owner = span->local = NULL;
+    __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED); /* late frees may look */
+    __atomic_store_n(&span->local, NULL, __ATOMIC_RELAXED);
     bits_fill(span);
     mm_span_enter(span, base, info->pages);
     mm_span_set_state(span, MM_SPAN_SMALL);
@@ -164,7 +165,8 @@ void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
     span->countdown = span->armed = 0;
     span->bound = 0;
     span->base = base;
-    span->owner = span->local = NULL;
+    __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED); /* late frees may look */
+    __atomic_store_n(&span->local, NULL, __ATOMIC_RELAXED);
     span->free[0] = 0;
     if (is_double()) {
         span->free[1] = 0;
@@ -208,7 +210,7 @@ void mm_span_set_held(struct mm_span *span, uint32_t index, bool held)
 {
     uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
     uintptr_t *word = &span->free[mm_span_words(span) + index / MM_WORD_BITS];
-    *word = held ? *word | bit : *word & ~bit;
+    mm_word_set(word, held ? *word | bit : *word & ~bit);
 }
 
 void mm_span_mark_loose(struct mm_span *span)
@@ -254,7 +256,8 @@ bool mm_span_view(uintptr_t address, struct mm_view *view)
     }
     /* Index and notes are of one life of the span, and notes of a length stay notes of that length. */
     if (view->live && view->note != NULL && view->state != MM_SPAN_PAGES) {
-        view->size = view->note->size;
+        size_t noted = __atomic_load_n(&view->note->size, __ATOMIC_RELAXED);
+        view->size = noted != 0 ? noted : view->size; /* 0: on its way */
     }
     return true;
 }

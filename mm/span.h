@@ -113,6 +113,12 @@ static inline bool mm_span_is_free(const struct mm_span *span, uint32_t index)
     return mm_word_get(&span->free[index / MM_WORD_BITS]) >> (index % MM_WORD_BITS) & 1;
 }
 
+/* MM_SPAN_LOOSE may come at any moment. */
+static inline unsigned mm_span_flags(const struct mm_span *span)
+{
+    return __atomic_load_n(&span->flags, __ATOMIC_RELAXED);
+}
+
 static inline struct mm_cpu *mm_span_owner(const struct mm_span *span)
 {
     return __atomic_load_n(&span->owner, __ATOMIC_ACQUIRE);
@@ -131,7 +137,8 @@ static inline uint32_t mm_span_words(const struct mm_span *span)
 /* Freed, but held back from reuse: neither free nor live. */
 static inline bool mm_span_is_held(const struct mm_span *span, uint32_t index)
 {
-    return mm_mode.guarded && mm_bit_test(span->free + mm_span_words(span), index);
+    return mm_mode.guarded &&
+           (mm_word_get(&span->free[mm_span_words(span) + index / MM_WORD_BITS]) >> (index % MM_WORD_BITS) & 1) != 0;
 }
 
 /* A word of the bitmap of slots that were freed on other CPUs. */

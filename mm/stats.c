@@ -98,7 +98,7 @@ void sh_stats(struct sh_stats *out)
 static struct sh_object object_from(const struct mm_view *view)
 {
     return (struct sh_object){ view->base, view->size, (enum sh_kind)view->span->kind, view->live,
-                               view->note == NULL ? 0 : view->note->allocated };
+                               view->note == NULL ? 0 : __atomic_load_n(&view->note->allocated, __ATOMIC_RELAXED) };
 }
 
 static bool visit_span(const struct mm_span *span, bool (*visit)(const struct sh_object *, void *),
