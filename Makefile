@@ -425,7 +425,7 @@ DEMOS = sh $(KT)/qemu.sh TIMEOUT=60 MEM=64M APPEND='run=demo demo=all'
 
 COMMA := ,
 # $(1) = CPUs.
-THREADS = TSAN_OPTIONS=suppressions=$(KT)/threads.supp timeout 400 build/host-cpus$(1)/host-threads $(1)
+THREADS = TSAN_OPTIONS=history_size=7:suppressions=$(KT)/threads.supp timeout 400 build/host-cpus$(1)/host-threads $(1)
 LISP_RUN = sh $(KT)/qemu.sh APPEND=run=lisp TIMEOUT=200 MEM=16M MODULES="$(LISP_PROGRAMS)"
 
 # The walker and its encodings on a simulated machine: a 32-bit program for each kind of page table.
