@@ -82,8 +82,6 @@ extern unsigned char *image_lib;
 extern size_t image_lib_size, image_size;
 extern unsigned char stacks[FIBERS_MAX][STACK_SIZE];
 extern uint8_t *image_conflict, *image_readers, *image_writers; /* a byte for each byte */
-extern uint64_t *image_written_at;                              /* a word for each word: the step */
-extern uint8_t *image_written_by;
 extern uint32_t *image_read[FIBERS_MAX];                       /* of memory.c */
 extern uint64_t image_hash;
 

@@ -22,8 +22,6 @@ unsigned char *image_lib;
 size_t image_lib_size, image_size;
 unsigned char stacks[FIBERS_MAX][STACK_SIZE] __attribute__((aligned(64)));
 uint8_t *image_conflict, *image_readers, *image_writers;
-uint64_t *image_written_at;
-uint8_t *image_written_by;
 uint32_t *image_read[FIBERS_MAX];
 uint64_t image_hash;
 
@@ -67,8 +65,6 @@ void image_open(void)
     image_conflict = room(image_size + 64);
     image_readers = room(image_size + 64);
     image_writers = room(image_size + 64);
-    image_written_at = room(image_size + 64);
-    image_written_by = room(image_size / 8 + 64);
     for (unsigned fiber = 0; fiber < FIBERS_MAX; fiber++) {
         image_read[fiber] = room(image_size / 2 + 64);
     }

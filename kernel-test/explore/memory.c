@@ -39,7 +39,6 @@ enum { RELAXED, CONSUME, ACQUIRE, RELEASE, ACQ_REL, SEQ_CST };
 struct store {
     uint64_t mask, old, new;
     uint32_t word;
-    uint8_t fiber;
     bool late;
 };
 
@@ -53,7 +52,7 @@ static unsigned buffered; /* in all */
 
 /* The store that was announced last. */
 static struct {
-    uint32_t first, last; /* words */
+    uint32_t at, first, last; /* words */
     size_t size;
     uint64_t sum; /* of their hashes */
     bool active, tracked;
@@ -61,7 +60,7 @@ static struct {
 
 static struct reads {
     struct {
-        uint64_t value, at;
+        uint64_t value, mask; /* bytes: when they were read first, or stored by itself since */
         uint32_t word;
     } read[READS];
     unsigned count;
@@ -142,8 +141,6 @@ static void arrive(struct buffer *buffer, unsigned index)
     uint64_t now = *image_word(store.word);
     buffer_drop(buffer, index);
     word_put(store.word, (now & ~store.mask) | (store.new & store.mask));
-    image_written_at[store.word] = steps;
-    image_written_by[store.word] = store.fiber;
 }
 
 static bool meets(const struct store *a, const struct store *b)
@@ -261,7 +258,7 @@ static void buffer_open(uint32_t at, size_t size)
             buffer->open -= buffer->open == buffer->count + 1;
         }
         buffer->store[buffer->count++] =
-            (struct store){ .mask = mask, .old = *image_word(word), .word = word, .fiber = (uint8_t)fiber_now };
+            (struct store){ .mask = mask, .old = *image_word(word), .word = word };
         buffer->open++;
         buffered++;
     }
@@ -270,13 +267,13 @@ static void buffer_open(uint32_t at, size_t size)
 /* ---- accesses ---- */
 
 /* What the running fiber stores is no change that it waits for. */
-static void know_own(uint32_t word)
+static void know_own(uint32_t word, uint64_t mask)
 {
     struct reads *list = &reads[fiber_now];
     uint32_t index = image_read[fiber_now][word];
     if (index < list->count && list->read[index].word == word) {
-        list->read[index].value = *image_word(word);
-        list->read[index].at = steps;
+        uint64_t *value = &list->read[index].value;
+        *value = (*value & ~mask) | (*image_word(word) & mask);
     }
 }
 
@@ -295,7 +292,7 @@ void memory_settle(void)
         buffer_drop(buffer, 0);
     }
     for (uint32_t word = pending.first; word <= pending.last; word++) {
-        know_own(word);
+        know_own(word, byte_mask(word, pending.at, pending.size));
     }
     if (!pending.tracked) {
         return;
@@ -309,6 +306,7 @@ void memory_settle(void)
 static void begin_store(uint32_t at, size_t size, unsigned how)
 {
     pending.active = true;
+    pending.at = at;
     pending.size = size;
     pending.first = at / 8;
     pending.last = (uint32_t)(at + size - 1) / 8;
@@ -317,12 +315,8 @@ static void begin_store(uint32_t at, size_t size, unsigned how)
         image_dirty(at, size);
         pending.sum = 0;
     }
-    for (uint32_t word = pending.first; word <= pending.last; word++) {
-        image_written_at[word] = steps;
-        image_written_by[word] = (uint8_t)fiber_now;
-        if (pending.tracked) {
-            pending.sum += word_hash(word, *image_word(word));
-        }
+    for (uint32_t word = pending.first; pending.tracked && word <= pending.last; word++) {
+        pending.sum += word_hash(word, *image_word(word));
     }
     if (mode != MODE_SC && (how & BUFFERED) != 0 && pending.tracked) {
         buffer_open(at, size);
@@ -332,16 +326,20 @@ static void begin_store(uint32_t at, size_t size, unsigned how)
 static void note_read(uint32_t at, size_t size)
 {
     struct reads *list = &reads[fiber_now];
-    if (size > 8 || list->count == READS) {
+    if (size > 8 || list->count > READS - 2) {
         list->lost = true;
         return;
     }
-    uint32_t word = at / 8, *known = &image_read[fiber_now][word], index = *known;
-    if (index >= list->count || list->read[index].word != word) {
-        *known = index = list->count++;
-        list->read[index].word = word;
-        list->read[index].value = *image_word(word);
-        list->read[index].at = steps;
+    for (uint32_t word = at / 8; word <= (at + size - 1) / 8; word++) {
+        uint32_t *known = &image_read[fiber_now][word], index = *known;
+        if (index >= list->count || list->read[index].word != word) {
+            *known = index = list->count++;
+            list->read[index].word = word;
+            list->read[index].mask = list->read[index].value = 0;
+        }
+        uint64_t new = byte_mask(word, at, size) & ~list->read[index].mask;
+        list->read[index].mask |= new;
+        list->read[index].value |= *image_word(word) & new;
     }
 }
 
@@ -461,7 +459,8 @@ static bool is_awaited(const struct reads *list, const struct store *store)
 {
     uint64_t now = *image_word(store->word);
     for (unsigned i = 0; i < list->count; i++) {
-        if (list->read[i].word == store->word && ((now ^ store->new) & store->mask) != 0) {
+        if (list->read[i].word == store->word &&
+            ((now ^ store->new) & store->mask & list->read[i].mask) != 0) {
             return true;
         }
     }
@@ -494,9 +493,7 @@ bool memory_has_changed(unsigned fiber)
         return true;
     }
     for (unsigned i = 0; i < list->count; i++) {
-        uint32_t word = list->read[i].word;
-        if (image_written_by[word] != fiber && image_written_at[word] > list->read[i].at &&
-            *image_word(word) != list->read[i].value) {
+        if (((*image_word(list->read[i].word) & list->read[i].mask) ^ list->read[i].value) != 0) {
             return true;
         }
     }
@@ -562,15 +559,10 @@ void memory_put8(uint8_t *at, uint8_t value)
         memory_settle();
     }
     uint32_t place = image_at((uintptr_t)at);
-    uint8_t was = *at;
     uint64_t before = word_hash(place / 8, *image_word(place / 8));
     image_dirty(place, 1);
     *at = value;
     image_hash += word_hash(place / 8, *image_word(place / 8)) - before;
-    if (running && was != value) {
-        image_written_at[place / 8] = steps;
-        image_written_by[place / 8] = (uint8_t)fiber_now;
-    }
 }
 
 void memory_clear(uintptr_t base, size_t size)

@@ -46,7 +46,7 @@ enum { SAVED = sizeof(void *) == 8 ? 6 : 4 };
 
 void fiber_switch(void **save, void *to);
 
-enum status { NEW, READY, WAITING, STOPPING, DONE };
+enum status { NEW, READY, YIELDED, WAITING, STOPPING, DONE };
 
 unsigned fiber_now, cpu_now;
 bool running, replaying;
@@ -59,6 +59,7 @@ static struct {
     void *sp;
     enum status status;
     unsigned interrupted; /* of a handler: the fiber below it; FIBERS_MAX = none */
+    uint64_t paused;      /* where it was when it paused last */
 } fiber[FIBERS_MAX];
 static bool masked[CPUS_MAX], handling[CPUS_MAX];
 static unsigned world_owner; /* who has stopped the world; FIBERS_MAX = nobody */
@@ -162,10 +163,10 @@ static uint64_t state_hash(void)
     for (unsigned i = 0; i < fibers; i++) {
         enum status status = fiber[i].status;
         hash = mix(hash + (uint64_t)status);
-        if (status == READY || status == WAITING || status == STOPPING) {
+        if (status != NEW && status != DONE) {
             hash = mix(hash + stack_hash(i));
         }
-        if (status == WAITING) {
+        if (status == WAITING || status == YIELDED) {
             hash = mix(hash + memory_awaited_hash(i));
         }
     }
@@ -203,6 +204,7 @@ static void fiber_make(unsigned number)
     sp[0] = (uintptr_t)fiber_entry;
     fiber[number].sp = sp - SAVED;
     fiber[number].status = NEW;
+    fiber[number].paused = 0;
     fiber[number].interrupted = FIBERS_MAX;
 }
 
@@ -360,6 +362,7 @@ static bool is_runnable(unsigned i)
     }
     switch (fiber[i].status) {
     case WAITING:
+    case YIELDED:
         return memory_has_changed(i);
     case STOPPING:
         return world_stands(i);
@@ -384,7 +387,7 @@ static enum reason go_on(unsigned i)
             }
         }
     }
-    if (fiber[i].status == WAITING) {
+    if (fiber[i].status == WAITING || fiber[i].status == YIELDED) {
         memory_deliver_awaited(i);
         memory_forget_reads(i);
     }
@@ -402,6 +405,15 @@ static enum reason go_on(unsigned i)
     return reason;
 }
 
+/* A pause: it waits until something changes that it has read since the one before.  If it is not where it
+ * was then, it may be about to look at something else: so it also goes on when nobody else can. */
+static void fiber_paused(unsigned i)
+{
+    uint64_t paused = stack_hash(i);
+    fiber[i].status = paused == fiber[i].paused ? WAITING : YIELDED;
+    fiber[i].paused = paused;
+}
+
 /* Who goes on: the current one, if it can, is choice 0.  FIBERS_MAX = nobody. */
 static unsigned pick(unsigned current)
 {
@@ -414,6 +426,14 @@ static unsigned pick(unsigned current)
     for (unsigned i = 0; i < fibers && (!goes_on || budget > 0); i++) {
         if (i != current && is_runnable(i)) {
             who[count++] = (uint8_t)i;
+        }
+    }
+    for (unsigned i = 0; i < fibers && count == 0; i++) {
+        if (fiber[i].status == YIELDED) {
+            fiber[i].status = READY;
+            memory_forget_reads(i);
+            count = is_runnable(i);
+            who[0] = (uint8_t)i;
         }
     }
     if (count == 0) {
@@ -497,12 +517,22 @@ static void schedule_run(void)
             }
             break;
         }
+        if (replaying && next != current) {
+            printf("    step %lu: fiber %u, on CPU %u\n", (unsigned long)(steps - first_step), next,
+                   scenario->fiber[next].cpu);
+        }
         current = next;
         switch (go_on(next)) {
         case AT_PAUSE:
-            fiber[next].status = WAITING;
+            if (replaying) {
+                printf("    step %lu: it waits\n", (unsigned long)(steps - first_step));
+            }
+            fiber_paused(next);
             break;
         case AT_END:
+            if (replaying) {
+                printf("    step %lu: it ends\n", (unsigned long)(steps - first_step));
+            }
             fiber_ended(next);
             current = fiber[next].interrupted;
             break;
@@ -636,6 +666,7 @@ void explore_stop_world(void)
     fiber[fiber_now].status = STOPPING;
     back(AT_POINT);
     memory_drain_hidden();
+    explore_point(); /* others may help from here on */
 }
 
 void explore_resume_world(void)
