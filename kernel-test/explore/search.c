@@ -757,6 +757,10 @@ static bool search_once(struct result *result, double deadline)
         schedule_run();
         result->schedules++;
         if (failed) {
+            /* A store that was not known to matter may have overtaken one that was. */
+            if (memory_new_conflicts()) {
+                return false;
+            }
             result->states = table_used;
             found(result);
             return true;
