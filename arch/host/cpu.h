@@ -41,10 +41,11 @@ static inline bool arch_irq_enabled(void)
     return host_masked == 0;
 }
 #elif defined(HOST_CPUS)
-/* Threads as CPUs: a mask each, and host_answer where a CPU would take an interrupt: just before the mask is
- * set, just after it is lifted, and while it waits.  The program defines both. */
+/* Threads as CPUs: a mask each, host_answer where a CPU would take an interrupt, which is just before the mask
+ * is set and just after it is lifted, and host_wait where it waits, masked or not.  The program defines them. */
 extern __thread arch_flags host_masked;
 void host_answer(void);
+void host_wait(void);
 
 static inline arch_flags arch_irq_save(void)
 {
@@ -88,8 +89,7 @@ static inline bool arch_irq_enabled(void)
 static inline void arch_pause(void)
 {
 #ifdef HOST_CPUS
-    if (host_masked == 0)
-        host_answer();
+    host_wait();
 #endif
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();

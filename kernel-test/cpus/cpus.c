@@ -143,6 +143,14 @@ void host_answer(void)
         arch_spill(stand, cpu);
 }
 
+/* The others may have no core to run on. */
+void host_wait(void)
+{
+    if (host_masked == 0)
+        host_answer();
+    sched_yield();
+}
+
 /* All others that run stand, or none. */
 static void wait_for(bool standing)
 {
