@@ -524,6 +524,7 @@ static bool finish_free(struct gc_span *gs, uint32_t index)
     bool empty = false;
     arch_flags flags = gc_lock();
     gs->in_hand -= fills();
+    gs->filled = fills() && gs->class == GC_LARGE;
     /* A cycle may have begun, and frees the slot then.  A sweep that fills does not know it: it is told. */
     if (!gc.black && (gc_freed(gs)[word] & bit) != 0) {
         if (gs->generation == gc.generation) {

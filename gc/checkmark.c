@@ -63,7 +63,7 @@ size_t gc_checkmark(bool stacks)
         mm_log("checkmark: left out: no heap memory for a second marker");
         return 0;
     }
-    gc_roots_each(gc_second_range, NULL, stacks);
+    gc_roots_each(gc_second_range, NULL, stacks ? GC_STACKS_BEGUN : GC_STACKS_NONE);
     gc_second_each(reach_uncollectable, NULL);
     gc_special_each_due(gc_second_range);
     gc_second_drain();

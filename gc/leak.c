@@ -63,7 +63,7 @@ size_t sh_leak_check(void (*report)(const struct sh_object *, void *arg), void *
     gc_stop();
     ok = ok && gc_second_begin(manual, manual);
     if (ok) {
-        gc_roots_each(gc_second_range, NULL, true);
+        gc_roots_each(gc_second_range, NULL, GC_STACKS_NOW);
         from_collected();
         gc_second_drain();
         gc_second_each(tell, &leaks);

@@ -59,8 +59,14 @@ static const uintptr_t *word_down(const void *address)
     return (const uintptr_t *)mm_align_down((uintptr_t)address, sizeof(uintptr_t));
 }
 
+static void mark_stack(const void *low, const void *high, void *arg)
+{
+    *(size_t *)arg += mark_all(word_up(low), word_down(high));
+}
+
 struct stacks {
     uintptr_t here; /* the collector's own stack pointer */
+    uintptr_t from; /* of its own stack no more than what lies above this; 0 = all from `here` */
     void (*each)(const void *low, const void *high, void *arg);
     void *arg;
 };
@@ -68,45 +74,43 @@ struct stacks {
 static void clip(const void *low, const void *high, void *arg)
 {
     const struct stacks *stacks = arg;
-    uintptr_t here = stacks->here;
+    uintptr_t here = stacks->here, from = stacks->from;
     if (here - (uintptr_t)low < (uintptr_t)high - (uintptr_t)low) {
-        low = (const void *)here;
+        low = (const void *)(from - here < (uintptr_t)high - here ? from : here);
     }
     stacks->each(low, high, stacks->arg);
 }
+
+static uintptr_t begun_at; /* the collector's stack pointer when a cycle looked at the stacks */
 
 static void each_stack(uintptr_t here, void *arg)
 {
     struct stacks *stacks = arg;
     struct mm_hook_mark mark;
     stacks->here = here;
+    begun_at = stacks->each == mark_stack ? here : begun_at;
     mm_hook_enter(&mark);
     mm_hooks.scan_stacks(clip, stacks);
     mm_hook_leave(&mark);
 }
 
-static void mark_stack(const void *low, const void *high, void *arg)
-{
-    *(size_t *)arg += mark_all(word_up(low), word_down(high));
-}
-
 size_t gc_roots_stacks(void)
 {
     size_t words = 0;
-    struct stacks stacks = { 0, mark_stack, &words };
+    struct stacks stacks = { 0, 0, mark_stack, &words };
     if (mm_hooks.scan_stacks != NULL) {
         arch_spill(each_stack, &stacks);
     }
     return words;
 }
 
-void gc_roots_each(void (*each)(const void *low, const void *high, void *arg), void *arg, bool stacks_too)
+void gc_roots_each(void (*each)(const void *low, const void *high, void *arg), void *arg, enum gc_stacks which)
 {
-    struct stacks stacks = { 0, each, arg };
+    struct stacks stacks = { 0, which == GC_STACKS_BEGUN ? begun_at : 0, each, arg };
     for (const struct range *range = ranges; range != NULL; range = range->next) {
         each(range->low, range->high, arg);
     }
-    if (stacks_too && mm_hooks.scan_stacks != NULL) {
+    if (which != GC_STACKS_NONE && mm_hooks.scan_stacks != NULL) {
         arch_spill(each_stack, &stacks);
     }
 }

@@ -19,10 +19,15 @@ size_t gc_roots_stacks(void);
 /* Some of the ranges and uncollectable spans; how many words; 0 = all is done. */
 size_t gc_roots_some(size_t budget);
 
-/* For other markers: calls `each` for every registered range, then if wanted for every stack.  The world
- * stands. */
-void gc_roots_each(void (*each)(const void *low, const void *high, void *arg), void *arg, bool stacks_too);
+/* Which stacks another marker looks at. */
+enum gc_stacks {
+    GC_STACKS_NONE,
+    GC_STACKS_BEGUN, /* as the cycle did: of the collector's own no word that has come into its frames since */
+    GC_STACKS_NOW
+};
 
+/* For other markers: calls `each` for every registered range, then for stacks.  The world stands. */
+void gc_roots_each(void (*each)(const void *low, const void *high, void *arg), void *arg, enum gc_stacks which);
 
 int gc_roots_verify(void);
 void gc_roots_reset(void);

@@ -61,6 +61,7 @@ struct gc_span {
     bool owned;              /* in an entry */
     bool full;               /* on a list: of full ones */
     bool freed_some;         /* a freed bit may be set */
+    bool filled;             /* large: who freed the object has filled it, and the sweep is to free it */
     uint32_t in_hand;        /* slots that are being freed, and filled with the lock open */
     /* Constant. */
     uint8_t kind;            /* enum gc_kind */

@@ -44,6 +44,7 @@ const char *__tsan_default_suppressions(void)
            "race:mm_guard_run_taken\n"
            "race:gc_second_reserve\n"
            "race_top:mm/grow.c\n"
+           "race_top:mm/linear.c\n"
            "race_top:free_plain\n"
            "race_top:mm_span_close\n"
            "race_top:mm_span_set_gc\n"
@@ -196,7 +197,13 @@ static void scan_stacks(void (*scan)(const void *low, const void *high, void *ar
             scan(i == self ? (const char *)__builtin_frame_address(0) - 16384 : cpus[i].low, cpus[i].high, arg);
 }
 
+static void say(const char *text)
+{
+    fprintf(stderr, "%s\n", text);
+}
+
 static const struct sh_hooks hooks = {
+    .log = say,
     .stop_world = stop_world,
     .resume_world = resume_world,
     .scan_stacks = scan_stacks,
