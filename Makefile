@@ -679,12 +679,15 @@ $(foreach c,host host-up,$(eval $(call hostbench,$(c),host-bench,$(KT_BENCH))))
 $(foreach c,host host-up,$(eval $(call hostbench,$(c),peer-malloc,peer_malloc bench_random)))
 $(foreach c,host-up,$(eval $(call hostbench,$(c),peer-spanheap,peer_spanheap bench_random)))
 
+# Marking by several CPUs, counted by callgrind.
+BENCH_CPUS := $(if $(filter host1,$(ARCH)$(GC)),build/host-cpus/cpus-bench)
 BENCH_WORK := $(if $(filter host1,$(ARCH)$(GC)),build/host-up/peer-spanheap)
 BENCH_MASK := $(if $(filter-out host,$(ARCH)),build/$(BENCH_CONFIG)-mask/kernel.elf)
 BENCH_INLINE := $(if $(filter x86 arm,$(BENCH_CONFIG)),build/$(BENCH_CONFIG)-inline/kernel.elf)
-bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE) $(BENCH_INLINE) $(BENCH_MASK) $(BENCH_WORK)
+bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE) $(BENCH_INLINE) $(BENCH_MASK) $(BENCH_WORK) $(BENCH_CPUS)
 	$(Q)sh $(KT)/bench.sh ARCH=$(ARCH) BENCH='$(BENCH)' PAGING='$(filter pae,$(PAGING))' MEM='$(MEM)' \
-	    TIMEOUT='$(TIMEOUT)' WORK='$(BENCH_WORK)' $(filter-out $(BENCH_WORK),$^)
+	    TIMEOUT='$(TIMEOUT)' WORK='$(BENCH_WORK)' $(filter-out $(BENCH_WORK) $(BENCH_CPUS),$^)
+	$(if $(BENCH_CPUS),$(Q)sh $(KT)/cpus_bench.sh $(BENCH_CPUS) '$(BENCH)')
 
 # The others are built by peers.sh, which finds out what is there.
 bench-peers: build/host/libspanheap.a build/host-up/peer-malloc build/host/peer-malloc build/host-up/peer-spanheap

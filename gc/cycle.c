@@ -44,8 +44,8 @@
  *    themselves, and store through the barrier.  At the stop of sh_gc_collect they may help (team.c).  A CPU
  *    that takes long to stop delays the hook, and so the collector; it is asked before anything is changed.
  *
- * 8. Masked.  Interrupts are masked with the work lock held: for GC_BURST words, for the sweep of one span's
- *    bits, for a scan of one span's.  With the world stopped also for what begins and ends marking: the
+ * 8. Masked.  Interrupts are masked with the work lock held: for GC_BURST words (four times as many while the
+ *    world stands), for the sweep of one span's bits, for a scan of one span's.  With the world stopped also for what begins and ends marking: the
  *    entries of all CPUs and the lists of all classes.  The stopped CPUs have theirs off until they go on.
  */
 #include "gc/cycle.h"
@@ -237,7 +237,7 @@ static size_t mark(size_t budget)
     if (whole && mm_cpus > 1) {
         return gc_team_mark();
     }
-    size_t done = gc_mark_some(budget);
+    size_t done = gc_mark_some(budget, whole ? GC_BURST_STOPPED : GC_BURST);
     count_words(done);
     return done;
 }

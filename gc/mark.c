@@ -457,12 +457,12 @@ static size_t burst(size_t budget)
     return done;
 }
 
-size_t gc_mark_some(size_t budget)
+size_t gc_mark_some(size_t budget, size_t burst_words)
 {
     size_t done = 0;
     while (done < budget) {
         arch_flags flags = gc_lock();
-        size_t some = burst(smaller(budget - done, GC_BURST));
+        size_t some = burst(smaller(budget - done, burst_words));
         gc_unlock(flags);
         if (some == 0) {
             break;

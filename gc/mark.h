@@ -8,8 +8,10 @@
 
 #include "gc/state.h"
 
-/* Words between two openings of the work lock, and so with interrupts masked. */
-#define GC_BURST 128
+/* Words between two openings of the work lock, and so with interrupts masked: some 2000 instructions if each
+ * word leads to another span.  With the world stopped nobody waits for the lock but handlers: more. */
+#define GC_BURST 32
+#define GC_BURST_STOPPED 128
 /* Objects of more words than this are looked into in pieces. */
 #define GC_PIECE 64
 /* What a span or a record costs, in words. */
@@ -45,8 +47,8 @@ bool gc_is_kept(const struct gc_span *gs, uint32_t index);
 /* Looks at the words of [low, high), at most `budget` of them; where it stopped.  No object memory. */
 const uintptr_t *gc_mark_range(const uintptr_t *low, const uintptr_t *high, size_t budget);
 
-/* Works off the queue, at most about `budget` words; how many.  0 = nothing is left. */
-size_t gc_mark_some(size_t budget);
+/* Works off the queue, at most about `budget` words, in bursts of so many; how many.  0 = nothing is left. */
+size_t gc_mark_some(size_t budget, size_t burst_words);
 
 /* For a team.  Takes a span from the queue, under the lock; false = it is empty. */
 bool gc_mark_take(struct gc_marker *m);

@@ -35,6 +35,7 @@ void (*gc_sweep_probe)(uintptr_t base, size_t page_count);
 
 /* Where the walk over the lists of unswept spans is.  Under the lock. */
 static unsigned next_kind, next_class;
+static const struct gc_link *next_list;
 
 void gc_sweep_start(void)
 {
@@ -50,6 +51,7 @@ void gc_sweep_start(void)
     }
     __atomic_store_n(&gc.unswept, gc.span_count, __ATOMIC_RELAXED);
     next_kind = next_class = 0;
+    next_list = &gc.dead;
 }
 
 /* Takes a span that was found on a list; false = somebody else sweeps it, or did. */
@@ -205,11 +207,12 @@ static inline struct gc_span *first_of(const struct gc_link *list)
 }
 
 /* The first of all, `dead` before the others, and these in turn.  Under the lock. */
-static struct gc_span *first_of_all(void)
+static MM_NOINLINE struct gc_span *first_of_all(void)
 {
     struct gc_span *gs = first_of(&gc.dead);
     for (unsigned looked = 0; gs == NULL && looked < GC_KINDS * GC_CLASSES; looked++) {
-        gs = first_of(&gc.classes[next_kind][next_class].list[GC_UNSWEPT]);
+        next_list = &gc.classes[next_kind][next_class].list[GC_UNSWEPT];
+        gs = first_of(next_list);
         if (gs == NULL && ++next_class == GC_CLASSES) {
             next_class = 0;
             next_kind = next_kind + 1 == GC_KINDS ? 0 : next_kind + 1;
@@ -222,9 +225,13 @@ static struct gc_span *first_of_all(void)
 static inline __attribute__((always_inline)) enum after sweep_first(const struct gc_link *list)
 {
     enum after after = SPAN_NONE;
+    struct gc_span *gs = NULL;
     arch_flags flags = gc_lock();
-    struct gc_span *gs;
-    while (gc.phase == GC_SWEEP && (gs = list == NULL ? first_of_all() : first_of(list)) != NULL) {
+    while (gc.phase == GC_SWEEP) {
+        gs = first_of(list != NULL ? list : next_list);
+        if (gs == NULL && (list != NULL || (gs = first_of_all()) == NULL)) {
+            break;
+        }
         gc_list_remove(&gs->link);
         if (claim(gs)) {
             after = sweep_claimed(gs, &flags);
@@ -275,5 +282,6 @@ bool gc_sweep_ensure(struct gc_span *gs)
 void gc_sweep_reset(void)
 {
     next_kind = next_class = 0;
+    next_list = NULL;
     gc_sweep_probe = NULL;
 }

@@ -13,7 +13,7 @@ out=${program%/*}/callgrind
 command -v valgrind >/dev/null || { echo 'cpus_bench.sh: no valgrind: left out' >&2; exit 0; }
 for graph in list tree hash shuffled; do
     for cpus in 1 2 4; do
-        case gc/$graph-cpus-$cpus in "$prefix"*) ;; *) continue ;; esac
+        case " gc/$graph-cpus-$cpus $graph-cpus-$cpus" in *" $prefix"*) ;; *) continue ;; esac
         said=$(valgrind --tool=callgrind --fair-sched=yes --callgrind-out-file="$out" "$program" $graph $cpus \
             2>"$out.log") || { cat "$out.log" >&2; exit 1; }
         callgrind_annotate --threshold=100 --auto=no "$out" | awk -v said="$said" -v name="gc/$graph-cpus-$cpus" '

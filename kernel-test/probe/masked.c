@@ -96,6 +96,70 @@ static void others(const char *name, size_t unused)
     say("stats");
 }
 
+#ifndef WITHOUT_GC
+static void *root[65];
+
+/* Not what it masks at the stop that ends marking. */
+static bool step(void)
+{
+    struct sh_gc_stats before, after;
+    uint32_t longest = probe_longest;
+    bool ended;
+
+    sh_gc_stats(&before);
+    ended = sh_gc_step(200);
+    sh_gc_stats(&after);
+    if (after.cycles != before.cycles)
+        probe_longest = longest;
+    return ended;
+}
+
+/* Lists of every size, words of several shapes in one span, one large object, and a table whose neighbours are in
+ * different spans; what a round leaves is garbage. */
+static void collected_round(void)
+{
+    static const uintptr_t shapes[] = { 1, 2, 3 };
+    struct sh_gc_type type = { 4 * sizeof(void *), &shapes[0], "shape" };
+    void **table = sh_gc_malloc(20000 * sizeof *table, 0);
+
+    sh_gc_write(&root[64], table);
+
+    for (unsigned i = 0; i < 20000; i++) {
+        void **p;
+
+        type.pointers = &shapes[i / 64 % 3];
+        p = i % 4 == 0 ? sh_gc_new(&type, 1) : sh_gc_malloc(8 + i % 200 * (i % 16 == 0 ? 20 : 1), i % 4 == 1 ? SH_GC_NOSCAN : 0);
+        if (p == NULL)
+            bench_fail("out of memory");
+        if (i % 4 == 2)
+            sh_gc_write(p, root[i % 64]);
+        sh_gc_write(&root[i % 64], p);
+        sh_gc_write(&table[i], p);
+        if (i % 50 == 0)
+            step();
+    }
+    (void)sh_gc_new(&type, 900);
+    sh_gc_copy(root, NULL, sizeof root);
+}
+
+/* Steps beside allocation, sweeps, frees; then what a collection masks while the world stands. */
+static void collected(const char *name, size_t unused)
+{
+    (void)unused;
+    bench_heap(64 * MIB, false);
+    if (sh_gc_init(NULL) != SH_OK || sh_gc_add_root(root, sizeof root) != SH_OK)
+        bench_fail("no collector");
+    probe_longest = 0;
+    for (unsigned i = 0; i < 4; i++)
+        collected_round();
+    while (!step())
+        ;
+    say(name);
+    sh_gc_collect();
+    say("gc-collect");
+}
+#endif
+
 const struct bench_entry bench_masked_loads[] = {
     { large, 0, { "masked/malloc-64M" } },
     { demand, 0, { "masked/demand-64M" } },
@@ -103,5 +167,8 @@ const struct bench_entry bench_masked_loads[] = {
     { small, 64, { "masked/small-64" } },
     { small, 3000, { "masked/small-3000" } },
     { others, 0, { "masked/realloc" } },
+#ifndef WITHOUT_GC
+    { collected, 0, { "masked/gc-steps" } },
+#endif
     { NULL, 0, { NULL } },
 };
