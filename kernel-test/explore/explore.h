@@ -29,7 +29,8 @@ struct scenario {
 
 extern const char explorer_prefix[]; /* of its scenarios' names, for REPLAY */
 extern const struct scenario *const scenario_lists[]; /* each ends with one without a name */
-extern const struct scenario scenarios_pages[], scenarios_remote[], scenarios_interrupt[], scenarios_gc[];
+extern const struct scenario scenarios_pages[], scenarios_remote[], scenarios_interrupt[], scenarios_tiers[],
+    scenarios_gc[];
 
 /* What scenarios keep: part of every state. */
 #define STATE __attribute__((section("explore_state")))
@@ -40,8 +41,9 @@ extern unsigned fiber_now;     /* who runs */
 extern unsigned cpu_now;       /* where */
 extern bool running;           /* a fiber does; else set-up or a check */
 extern enum mode mode;
-extern bool replaying;          /* every access may be a point, every store may be late */
-extern uint64_t steps;          /* counts accesses, pauses, changes of the mask, calls of the port; never goes back */
+extern bool replaying;         /* every access may be a point, every store may be late */
+extern uint64_t steps;         /* accesses, pauses, changes of the mask, calls of the port; never goes back */
+extern uint64_t last_step;     /* a schedule that comes so far has no end */
 extern uint64_t next_choice;   /* the step of the next choice that is given: no point before it matters */
 
 /* Something does not hold: this schedule fails. */
@@ -167,7 +169,8 @@ void port_window(unsigned first, unsigned pages);
 void port_frames(unsigned frames); /* so many may be Ready; the rest is refused */
 /* sh_init, for so many CPUs; with handlers there is a context hook. */
 void port_init(unsigned cpus, bool handlers);
-void port_init_reserve(unsigned cpus, bool handlers, size_t reserve);
+struct sh_config;
+void port_init_as(const struct sh_config *config, bool handlers); /* but for its size and hooks */
 /* May a CPU touch this page of the region? */
 bool port_touchable(uint32_t page);
 unsigned port_misuses(void);

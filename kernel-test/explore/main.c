@@ -23,8 +23,8 @@ static void line(const struct scenario *which, enum mode in, const struct result
            : result->complete  ? "complete"
                                : "INCOMPLETE");
     if (result->failed) {
-        printf("FAIL %s: %s\n    make explore REPLAY='%s%s:%s:%s'\n", which->name, result->what, explorer_prefix,
-               which->name, mode_names[in], result->schedule);
+        printf("FAIL %s: %s\n    make explore REPLAY='%s%s:%s:%s'\n", which->name, result->what,
+               explorer_prefix, which->name, mode_names[in], result->schedule);
     }
     fflush(stdout);
 }

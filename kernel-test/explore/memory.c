@@ -22,8 +22,8 @@
  *
  *    Stores to stacks, and those of code that is not instrumented, are never late.
  *
- * 4. Waiting.  What a fiber read since its last pause is kept.  It goes on after the next pause only when
- *    another one has changed some of it.
+ * 4. Waiting.  What a fiber read since its last pause is kept, byte by byte, as it was when it was read first
+ *    or stored by itself since.  It goes on after the next pause when some of it is not so any more.
  */
 #include "kernel-test/explore/explore.h"
 
@@ -390,7 +390,9 @@ static void access(const volatile void *pointer, size_t size, unsigned how)
     if (!copies) {
         memory_settle();
     }
-    steps++;
+    if (++steps > last_step) {
+        violated("no end: too many steps");
+    }
     if (at == NOWHERE || size == 0) {
         return;
     }
@@ -668,7 +670,7 @@ void __tsan_atomic_signal_fence(int strength)
                                                 int strength)                                    \
     {                                                                                            \
         volatile uint##bits##_t *at = pointer;                                                   \
-        access(at, bits / 8, READ | WRITE | order(strength, true));                                                    \
+        access(at, bits / 8, READ | WRITE | order(strength, true));                              \
         own_first(at);                                                                           \
         uint##bits##_t was = *at;                                                                \
         *at = (uint##bits##_t)(expression);                                                      \
@@ -686,7 +688,7 @@ void __tsan_atomic_signal_fence(int strength)
         volatile uint##bits##_t *at = pointer;                                                   \
         uint##bits##_t *wanted = expected;                                                       \
         (void)otherwise;                                                                         \
-        access(at, bits / 8, READ | WRITE | order(strength, true));                                                    \
+        access(at, bits / 8, READ | WRITE | order(strength, true));                              \
         own_first(at);                                                                           \
         if (*at != *wanted) {                                                                    \
             *wanted = *at;                                                                       \

@@ -74,7 +74,7 @@ static void shootdown(uintptr_t base, size_t size)
     (void)size;
 }
 
-void port_init_reserve(unsigned cpus, bool handlers, size_t reserve)
+void port_init_as(const struct sh_config *as, bool handlers)
 {
     static struct sh_hooks hooks;
     hooks = (struct sh_hooks){ .context = handlers ? context : NULL,
@@ -83,7 +83,9 @@ void port_init_reserve(unsigned cpus, bool handlers, size_t reserve)
                                .stop_world = explore_stop_world,
                                .resume_world = explore_resume_world,
                                .scan_stacks = explore_stacks };
-    struct sh_config config = { .size = sizeof config, .cpus = cpus, .interrupt_reserve = reserve, .hooks = &hooks };
+    struct sh_config config = *as;
+    config.size = sizeof config;
+    config.hooks = &hooks;
     int result = sh_init(&config);
     if (result != SH_OK) {
         violated("sh_init: %s", sh_error_name(result));
@@ -92,7 +94,8 @@ void port_init_reserve(unsigned cpus, bool handlers, size_t reserve)
 
 void port_init(unsigned cpus, bool handlers)
 {
-    port_init_reserve(cpus, handlers, 0);
+    struct sh_config config = { .cpus = cpus };
+    port_init_as(&config, handlers);
 }
 
 unsigned sh_kernel_cpu(void)

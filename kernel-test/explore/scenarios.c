@@ -345,6 +345,7 @@ const struct scenario *const scenario_lists[] = {
     scenarios_pages,
     scenarios_remote,
     scenarios_interrupt,
+    scenarios_tiers,
 #ifndef WITHOUT_GC
     scenarios_gc,
 #endif

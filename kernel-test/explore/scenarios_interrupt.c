@@ -60,7 +60,8 @@ static void set_up_full(void)
 static void set_up_reserve(void)
 {
     port_window(0, 64);
-    port_init_reserve(2, true, 2 * 4096);
+    struct sh_config config = { .cpus = 2, .interrupt_reserve = 2 * 4096 };
+    port_init_as(&config, true);
     for (unsigned i = 0; i < SLOTS; i++) {
         seen.kept[i] = sh_malloc(1024);
     }

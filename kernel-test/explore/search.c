@@ -51,7 +51,7 @@ enum status { NEW, READY, YIELDED, WAITING, STOPPING, DONE };
 unsigned fiber_now, cpu_now;
 bool running, replaying;
 enum mode mode;
-uint64_t steps, next_choice;
+uint64_t steps, last_step, next_choice;
 
 static const struct scenario *scenario;
 static unsigned fibers;
@@ -226,8 +226,9 @@ void violated(const char *format, ...)
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     const ucontext_t *at = context;
-    violated("%s at %p, by the code at %#llx", number == SIGSEGV || number == SIGBUS ? "a memory fault" : "a trap",
-             info->si_addr, (unsigned long long)at->uc_mcontext.gregs[REG_PC]);
+    violated("%s at %p, by the code at %#llx",
+             number == SIGSEGV || number == SIGBUS ? "a memory fault" : "a trap", info->si_addr,
+             (unsigned long long)at->uc_mcontext.gregs[REG_PC]);
 }
 
 static void signals_open(void)
@@ -497,8 +498,18 @@ static void schedule_begin(void)
     failed = pruned = false;
     budget = bound;
     first_step = steps;
+    last_step = steps + STEPS_MAX;
     choice_count = token_next = 0;
     given_next();
+}
+
+/* For who looks at one schedule. */
+static void tell(const char *what, unsigned i)
+{
+    if (replaying) {
+        printf("    step %lu: fiber %u, on CPU %u, %s\n", (unsigned long)(steps - first_step), i,
+               scenario->fiber[i].cpu, what);
+    }
 }
 
 /* One schedule, to its end, to a state that was met, or to a failure. */
@@ -517,22 +528,17 @@ static void schedule_run(void)
             }
             break;
         }
-        if (replaying && next != current) {
-            printf("    step %lu: fiber %u, on CPU %u\n", (unsigned long)(steps - first_step), next,
-                   scenario->fiber[next].cpu);
+        if (next != current) {
+            tell("goes on", next);
         }
         current = next;
         switch (go_on(next)) {
         case AT_PAUSE:
-            if (replaying) {
-                printf("    step %lu: it waits\n", (unsigned long)(steps - first_step));
-            }
+            tell("waits", next);
             fiber_paused(next);
             break;
         case AT_END:
-            if (replaying) {
-                printf("    step %lu: it ends\n", (unsigned long)(steps - first_step));
-            }
+            tell("ends", next);
             fiber_ended(next);
             current = fiber[next].interrupted;
             break;
@@ -541,9 +547,9 @@ static void schedule_run(void)
         default:
             break;
         }
-        if (steps - first_step > STEPS_MAX) {
+        if (steps > last_step && !failed) {
             failed = true;
-            snprintf(failure, sizeof failure, "no end after %d steps", STEPS_MAX);
+            snprintf(failure, sizeof failure, "no end: too many steps");
         }
     }
     if (!failed && !all_done()) {

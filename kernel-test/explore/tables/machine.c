@@ -283,7 +283,9 @@ bool machine_directories_agree(void)
 void machine_start(unsigned cpus)
 {
     static struct sh_hooks hooks;
-    hooks = (struct sh_hooks){ .log = say, .tlb_shootdown = shootdown, .top_level_changed = top_level_changed };
+    hooks = (struct sh_hooks){
+        .log = say, .tlb_shootdown = shootdown, .top_level_changed = top_level_changed
+    };
     sim_registers.cr0 = 1u << 31;
     sim_registers.sctlr = 1;
     sim_registers.dacr = 1;

@@ -208,7 +208,8 @@ static void check_one_frame(void)
 
 static void check_reserved(void)
 {
-    if (reserved[0] == 0 || reserved[1] == 0 || reserved[0] == reserved[1] || sh_arch_state(base) == SH_NONE) {
+    if (reserved[0] == 0 || reserved[1] == 0 || reserved[0] == reserved[1] ||
+        sh_arch_state(base) == SH_NONE) {
         violated("%#lx and %#lx were reserved", (unsigned long)reserved[0], (unsigned long)reserved[1]);
     }
     whole(0);
