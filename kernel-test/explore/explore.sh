@@ -28,7 +28,7 @@ END
 $own/unlock-relaxed.patch remote-free-queue-overflow:pso - remote-free-queue-overflow:tso
 $own/remote-free-by-a-store.patch remote-remote:sc
 $own/claimed-by-a-store.patch large-double-free:sc
-$mutants/R9-interrupts-not-masked.patch interrupt-malloc:sc
+$own/fast-paths-not-masked.patch interrupt-malloc:sc
 $own/refill-not-masked.patch interrupt-refill:sc
 $mutants/frames-back-before-the-flush.patch x86/decommit-access:sc
 $own/shootdown-dropped.patch x86/decommit-access:sc
