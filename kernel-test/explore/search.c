@@ -34,7 +34,7 @@
 #include <time.h>
 #include <ucontext.h>
 
-#ifdef __x86_64__
+#if UINTPTR_MAX > 0xffffffffu
 #define REG_PC REG_RIP
 #else
 #define REG_PC REG_EIP

@@ -8,7 +8,7 @@
     .globl fiber_switch
     .type fiber_switch, @function
 fiber_switch:
-#if defined(__i386__)
+#if __SIZEOF_POINTER__ == 4
     mov 4(%esp), %eax
     mov 8(%esp), %ecx
     push %ebp
