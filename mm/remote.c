@@ -166,6 +166,9 @@ static void settle(struct mm_span *span)
 
 void mm_remote_drain(struct mm_cpu *cpu)
 {
+    if (SH_MAX_CPUS == 1) {
+        return; /* nor is anything of it there */
+    }
     struct mm_span *list = __atomic_exchange_n(&cpu->late, NULL, __ATOMIC_SEQ_CST), *span;
     while ((span = pop(&list)) != NULL) {
         bool mine = mm_span_owner(span) == cpu;
@@ -231,7 +234,7 @@ static inline enum result free_there(struct mm_span *span, uint32_t index)
 ARCH_CALL bool mm_remote_free_there(struct mm_span *span, uint32_t index)
 {
     struct mm_cpu *owner = mm_span_owner(span);
-    return owner != NULL && owner != mm_cpu_self() && free_there(span, index) == FREED;
+    return SH_MAX_CPUS > 1 && owner != NULL && owner != mm_cpu_self() && free_there(span, index) == FREED;
 }
 
 bool mm_remote_free(struct mm_span *span, uint32_t index)
@@ -240,9 +243,9 @@ bool mm_remote_free(struct mm_span *span, uint32_t index)
     do {
         arch_flags flags = arch_irq_save();
         struct mm_cpu *cpu = mm_mode.guarded ? &mm_cpu[MM_CPU_GUARDED] : mm_cpu_self(), *owner = mm_span_owner(span);
-        result = owner == cpu    ? free_here(cpu, span, index)
-                 : owner == NULL ? free_ownerless(cpu, span, index)
-                                 : free_there(span, index);
+        result = owner == NULL                      ? free_ownerless(cpu, span, index)
+                 : SH_MAX_CPUS == 1 || owner == cpu ? free_here(cpu, span, index)
+                                                    : free_there(span, index);
         arch_irq_restore(flags);
     } while (result == AGAIN);
     return result == FREED;
@@ -262,7 +265,7 @@ int mm_remote_verify_span(const struct mm_span *span)
 int mm_remote_verify(const struct mm_cpu *cpu)
 {
     size_t count = 0;
-    for (const struct mm_span *span = cpu->late; span != NULL; span = span->late_next) {
+    for (const struct mm_span *span = cpu->late; SH_MAX_CPUS > 1 && span != NULL; span = span->late_next) {
         if (!mm_linear_contains(span, sizeof *span) || span->late_listed != 1 ||
             ++count > mm_linear_bytes() / sizeof *span) {
             return mm_fault_found("list of late frees: CPU", (size_t)(cpu - mm_cpu));
