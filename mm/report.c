@@ -1,7 +1,7 @@
 /*
  * Formatting, the log, the panics (see report.h).
  *
- * The report of a panic stands in static memory until the next one.  A hook may leave a misuse by a jump
+ * The report of a panic stands in static memory until the next one of its CPU.  A hook may leave a misuse by a jump
  * of its own, so misuses are not counted; corruption found while corruption is reported has nobody left
  * to tell and halts.  The log line lies on the stack, so that handlers can log too.
  */
@@ -12,8 +12,10 @@
 
 struct sh_hooks mm_hooks;
 
-static char report[512];
-static unsigned panics; /* in progress */
+static struct report {
+    char text[512];
+    unsigned panics; /* in progress */
+} reports[SH_MAX_CPUS];
 bool mm_died;
 
 struct text {
@@ -130,24 +132,31 @@ int mm_verify_equal(const char *what, size_t found, size_t counted)
     return 1;
 }
 
+/* This CPU's: a thread that is moved to another one in the middle may spoil a text, no more. */
+static struct report *here(void)
+{
+    return &reports[mm_cpu_self() - mm_cpu];
+}
+
 static void panic(enum sh_panic kind, const char *format, va_list arguments)
 {
-    if (__atomic_fetch_add(&panics, 1, __ATOMIC_RELAXED) >= 2) {
+    struct report *report = here();
+    if (report->panics++ >= 2) {
         for (;;) {
             arch_pause();
         }
     }
-    mm_format_list(report, sizeof report, format, arguments);
-    sh_kernel_panic(kind, report);
+    mm_format_list(report->text, sizeof report->text, format, arguments);
+    sh_kernel_panic(kind, report->text);
 }
 
 void mm_misuse(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    panics = 0;
+    here()->panics = 0;
     panic(SH_PANIC_MISUSE, format, arguments);
-    panics = 0;
+    here()->panics = 0;
     va_end(arguments);
 }
 
@@ -164,6 +173,8 @@ void mm_corruption(const char *format, ...)
 void mm_report_reset(void)
 {
     mm_hooks = (struct sh_hooks){ 0 };
-    panics = 0;
+    for (unsigned cpu = 0; cpu < SH_MAX_CPUS; cpu++) {
+        reports[cpu].panics = 0;
+    }
     mm_died = false;
 }
