@@ -87,7 +87,7 @@ static void entry_clear(struct mm_entry *entry)
 static void own(struct mm_cpu *cpu, struct mm_span *span)
 {
     __atomic_store_n(&span->owner, cpu, __ATOMIC_RELEASE);
-    __atomic_store_n(&span->local, cpu, __ATOMIC_RELAXED);
+    mm_span_set_local(span, cpu);
 }
 
 static void make_current(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)

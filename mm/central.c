@@ -59,7 +59,7 @@ void mm_central_give(struct mm_span *span)
 {
     unsigned class = span->class;
     arch_flags flags = mm_central_lock(class);
-    __atomic_store_n(&span->local, NULL, __ATOMIC_RELAXED);
+    mm_span_set_local(span, NULL);
     __atomic_store_n(&span->owner, NULL, __ATOMIC_SEQ_CST);
     if (span->place == MM_PLACE_CENTRAL) {
         mm_central_add(span);

@@ -328,7 +328,7 @@ void sh_free(void *p)
     uint32_t index;
     uint32_t rest = arch_multiply((uint32_t)(address - span->base), span->magic, &index);
     if (MM_LIKELY(rest < MM_FAST(span->bound))) {
-        if (SH_MAX_CPUS > 1 && MM_UNLIKELY(MM_FAST(span->local) != mm_cpu_self())) {
+        if (SH_MAX_CPUS > 1 && MM_UNLIKELY(mm_span_local(span) != mm_cpu_self())) {
             free_elsewhere(span, index, p, flags, MM_CALLER());
             return;
         }

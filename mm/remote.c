@@ -35,9 +35,11 @@
 #include "mm/linear.h"
 #include "mm/report.h"
 
-static uintptr_t *late_word(struct mm_span *span, uint32_t word)
+enum result { NOT_LIVE, FREED, AGAIN };
+
+static bool is_ours(const struct mm_span *span)
 {
-    return &span->free[mm_span_words(span) + word];
+    return mm_span_state(span) == MM_SPAN_SMALL && span->kind == SH_MANUAL;
 }
 
 uint32_t mm_remote_late(const struct mm_span *span)
@@ -47,6 +49,13 @@ uint32_t mm_remote_late(const struct mm_span *span)
         late += arch_popcount(mm_span_late(span, i));
     }
     return late;
+}
+
+#if SH_MAX_CPUS > 1
+
+static uintptr_t *late_word(struct mm_span *span, uint32_t word)
+{
+    return &span->free[mm_span_words(span) + word];
 }
 
 /* The late bits of a span become free bits; how many.  The caller owns it, or holds its central lock. */
@@ -81,11 +90,6 @@ static void take_in(struct mm_cpu *cpu, struct mm_span *span)
     if (count != 0) {
         mm_cache_freed(span, count);
     }
-}
-
-static bool is_ours(const struct mm_span *span)
-{
-    return mm_span_state(span) == MM_SPAN_SMALL && span->kind == SH_MANUAL;
 }
 
 /* Late bits of a span that nobody owns; false = somebody does by now. */
@@ -166,9 +170,6 @@ static void settle(struct mm_span *span)
 
 void mm_remote_drain(struct mm_cpu *cpu)
 {
-    if (SH_MAX_CPUS == 1) {
-        return; /* nor is anything of it there */
-    }
     struct mm_span *list = __atomic_exchange_n(&cpu->late, NULL, __ATOMIC_SEQ_CST), *span;
     while ((span = pop(&list)) != NULL) {
         bool mine = mm_span_owner(span) == cpu;
@@ -180,7 +181,50 @@ void mm_remote_drain(struct mm_cpu *cpu)
     }
 }
 
-enum result { NOT_LIVE, FREED, AGAIN };
+static inline enum result free_there(struct mm_span *span, uint32_t index)
+{
+    uintptr_t *late = late_word(span, index / MM_WORD_BITS);
+    uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
+    uint32_t taken = __atomic_load_n(&span->late_taken, __ATOMIC_ACQUIRE);
+    if (mm_span_is_free(span, index) || (__atomic_fetch_or(late, bit, __ATOMIC_SEQ_CST) & bit) != 0) {
+        return NOT_LIVE;
+    }
+    if (MM_UNLIKELY((__atomic_load_n(&span->free[index / MM_WORD_BITS], __ATOMIC_ACQUIRE) & bit) != 0) &&
+        (taken & 1) == 0 && __atomic_load_n(&span->late_taken, __ATOMIC_RELAXED) == taken &&
+        (__atomic_fetch_and(late, ~bit, __ATOMIC_SEQ_CST) & bit) != 0) {
+        return NOT_LIVE; /* freed by its owner at the same moment */
+    }
+    if (__atomic_load_n(&span->local, __ATOMIC_RELAXED) != NULL) {
+        __atomic_store_n(&span->local, NULL, __ATOMIC_RELAXED);
+    }
+    if (__atomic_load_n(&span->late_listed, __ATOMIC_SEQ_CST) == 0) {
+        settle(span);
+    }
+    return FREED;
+}
+
+#else
+
+static uint32_t take_bits(struct mm_cpu *cpu, struct mm_span *span)
+{
+    (void)cpu;
+    (void)span;
+    return 0;
+}
+
+static enum result free_there(struct mm_span *span, uint32_t index)
+{
+    (void)span;
+    (void)index;
+    return NOT_LIVE;
+}
+
+void mm_remote_drain(struct mm_cpu *cpu)
+{
+    (void)cpu;
+}
+
+#endif
 
 /* The caller owns the span, or holds its central lock. */
 static enum result free_here(struct mm_cpu *cpu, struct mm_span *span, uint32_t index)
@@ -207,28 +251,6 @@ static enum result free_ownerless(struct mm_cpu *cpu, struct mm_span *span, uint
     enum result result = !same ? AGAIN : !is_ours(span) ? NOT_LIVE : free_here(cpu, span, index);
     mm_central_unlock(class, flags);
     return result;
-}
-
-static inline enum result free_there(struct mm_span *span, uint32_t index)
-{
-    uintptr_t *late = late_word(span, index / MM_WORD_BITS);
-    uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);
-    uint32_t taken = __atomic_load_n(&span->late_taken, __ATOMIC_ACQUIRE);
-    if (mm_span_is_free(span, index) || (__atomic_fetch_or(late, bit, __ATOMIC_SEQ_CST) & bit) != 0) {
-        return NOT_LIVE;
-    }
-    if (MM_UNLIKELY((__atomic_load_n(&span->free[index / MM_WORD_BITS], __ATOMIC_ACQUIRE) & bit) != 0) &&
-        (taken & 1) == 0 && __atomic_load_n(&span->late_taken, __ATOMIC_RELAXED) == taken &&
-        (__atomic_fetch_and(late, ~bit, __ATOMIC_SEQ_CST) & bit) != 0) {
-        return NOT_LIVE; /* freed by its owner at the same moment */
-    }
-    if (__atomic_load_n(&span->local, __ATOMIC_RELAXED) != NULL) {
-        __atomic_store_n(&span->local, NULL, __ATOMIC_RELAXED);
-    }
-    if (__atomic_load_n(&span->late_listed, __ATOMIC_SEQ_CST) == 0) {
-        settle(span);
-    }
-    return FREED;
 }
 
 ARCH_CALL bool mm_remote_free_there(struct mm_span *span, uint32_t index)
@@ -264,12 +286,14 @@ int mm_remote_verify_span(const struct mm_span *span)
 
 int mm_remote_verify(const struct mm_cpu *cpu)
 {
+#if SH_MAX_CPUS > 1
     size_t count = 0;
-    for (const struct mm_span *span = cpu->late; SH_MAX_CPUS > 1 && span != NULL; span = span->late_next) {
+    for (const struct mm_span *span = cpu->late; span != NULL; span = span->late_next) {
         if (!mm_linear_contains(span, sizeof *span) || span->late_listed != 1 ||
             ++count > mm_linear_bytes() / sizeof *span) {
             return mm_fault_found("list of late frees: CPU", (size_t)(cpu - mm_cpu));
         }
     }
-    return 0;
+#endif
+    return cpu->late != NULL && SH_MAX_CPUS == 1 ? mm_fault_found("list of late frees: CPU", 0) : 0;
 }

@@ -146,7 +146,7 @@ void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, en
     span->bound = bound_for(info, kind);
     span->base = base;
     __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED); /* late frees may look */
-    __atomic_store_n(&span->local, NULL, __ATOMIC_RELAXED);
+    mm_span_set_local(span, NULL);
     bits_fill(span);
     mm_span_enter(span, base, info->pages);
     mm_span_set_state(span, MM_SPAN_SMALL);
@@ -166,7 +166,7 @@ void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
     span->bound = 0;
     span->base = base;
     __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED); /* late frees may look */
-    __atomic_store_n(&span->local, NULL, __ATOMIC_RELAXED);
+    mm_span_set_local(span, NULL);
     span->free[0] = 0;
     if (is_double()) {
         span->free[1] = 0;
@@ -308,7 +308,7 @@ static int small_verify(const struct mm_span *span)
         return mm_fault_found("span kind", span->base);
     }
     if (span->bound != bound_for(info, (enum sh_kind)span->kind) ||
-        (span->local != NULL && span->local != span->owner)) {
+        (mm_span_local(span) != NULL && mm_span_local(span) != span->owner)) {
         return mm_fault_found("span bound", span->base);
     }
     uint32_t rest = span->slots % MM_WORD_BITS;

@@ -72,15 +72,19 @@ struct mm_span {
     struct gc_span *gc;    /* the collector's part: collector.h; NULL = manual */
     uint32_t armed;      /* what the countdown was last set to */
     struct mm_cpu *owner;       /* the CPU that allocates from it; NULL = central's, or large; atomic */
+#if SH_MAX_CPUS > 1
     uint32_t late_listed;       /* on a CPU's list of late frees, or about to be; atomic */
     uint32_t late_taken;        /* grows by 2 when late frees are taken in; odd meanwhile; atomic */
     struct mm_span *late_next;  /* there.  These belong to the descriptor: remote.c, 4 */
+#endif
     /* What sh_free touches. */
     uint32_t countdown;
     uint32_t magic, bound; /* of the class; bound 0 sends every free to the slow path */
     uintptr_t base;
+#if SH_MAX_CPUS > 1
     struct mm_cpu *local;  /* the owner, while no free elsewhere waits; NULL sends its frees to the slow path;
                               atomic */
+#endif
     uintptr_t free[];      /* bit set = slot free; bits past the last slot are 0.  As many words more in a
                               guarded heap: slots that are freed, but held back from reuse; and where frees
                               may come from other CPUs: slots that were freed there, which are not free yet */
@@ -117,6 +121,26 @@ static inline bool mm_span_is_free(const struct mm_span *span, uint32_t index)
 static inline unsigned mm_span_flags(const struct mm_span *span)
 {
     return __atomic_load_n(&span->flags, __ATOMIC_RELAXED);
+}
+
+/* In a build for one CPU all is local. */
+static inline struct mm_cpu *mm_span_local(const struct mm_span *span)
+{
+#if SH_MAX_CPUS > 1
+    return MM_FAST(span->local);
+#else
+    return span->owner;
+#endif
+}
+
+static inline void mm_span_set_local(struct mm_span *span, struct mm_cpu *cpu)
+{
+#if SH_MAX_CPUS > 1
+    __atomic_store_n(&span->local, cpu, __ATOMIC_RELAXED);
+#else
+    (void)span;
+    (void)cpu;
+#endif
 }
 
 static inline struct mm_cpu *mm_span_owner(const struct mm_span *span)
