@@ -105,5 +105,5 @@ while read -r line; do
         failed=$((failed + 1))
     fi
 done <build/explore/controls.list
-echo "$passed passed, $failed failed"
+echo "explored: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]
