@@ -117,7 +117,7 @@ static bool claim_page(struct arch_entry *entry)
     return true;
 }
 
-/* The zeros first.  4 KiB at a time, so that interrupts are never off for long. */
+/* The zeros first, in pieces, so that interrupts are never off for long. */
 static void fill_page(struct arch_entry *entry)
 {
     sh_paddr frame = pte_frame(entry->says);
