@@ -94,6 +94,25 @@ static void threads_fill_it_up_again(void)
     EXPECT_WHOLE();
 }
 
+/* The descriptor of a run that was used up is a large span's: no span of many slots may get it. */
+static void the_next_reserve_has_room_for_spans_of_many_slots(void)
+{
+    unsigned count;
+
+    for (unsigned round = 0; round < 3; round++) {
+        if (!start(round))
+            return;
+        drain_handler(SH_PAGE_SIZE);
+        EXPECT_EQ(mm_reserve_pages(), 0);
+        EXPECT(sh_malloc(200000) != NULL);
+        EXPECT_EQ(mm_reserve_pages() << MM_PAGE_SHIFT, RESERVE);
+        count = drain_handler(8);
+        EXPECT_WHOLE();
+        give_all(count, 8);
+        EXPECT_WHOLE();
+    }
+}
+
 /* Also when every second or third step of it fails. */
 static void a_fill_that_fails_leaves_nothing_behind(void)
 {
@@ -174,6 +193,7 @@ static const struct test tests[] = {
     { "a_handler_gets_what_no_thread_does", a_handler_gets_what_no_thread_does },
     { "it_is_worth_its_bytes_and_asks_for_no_frame", it_is_worth_its_bytes_and_asks_for_no_frame },
     { "threads_fill_it_up_again", threads_fill_it_up_again },
+    { "the_next_reserve_has_room_for_spans_of_many_slots", the_next_reserve_has_room_for_spans_of_many_slots },
     { "a_fill_that_fails_leaves_nothing_behind", a_fill_that_fails_leaves_nothing_behind },
     { "small_objects_and_the_tiers_are_served_too", small_objects_and_the_tiers_are_served_too },
     { "threads_do_not_get_it_in_need", threads_do_not_get_it_in_need },

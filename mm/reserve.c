@@ -120,6 +120,7 @@ void mm_reserve_fill(void)
 uintptr_t mm_reserve_take(size_t count, struct mm_span **descriptor)
 {
     uintptr_t base = 0;
+    struct mm_span *used_up = NULL;
     arch_flags flags = mm_lock(&mm_heap_lock);
     struct reserve *reserve = &reserves[mm_cpu_self() - mm_cpu];
     struct mm_span *run = reserve->run;
@@ -131,13 +132,14 @@ uintptr_t mm_reserve_take(size_t count, struct mm_span **descriptor)
         mm_heap_counts.kept -= count;
         if (run->page_count == 0) {
             reserve->run = NULL;
-            spare_push(reserve, run);
+            used_up = run; /* no spare: it has room for one slot's bits */
         }
     }
     mm_unlock(&mm_heap_lock, flags);
     if (base != 0) {
         mm_span_enter(&mm_span_dummy, base, count);
     }
+    mm_span_recycle(used_up);
     return base;
 }
 
