@@ -157,7 +157,7 @@ PORT_SOURCES_host := arch/host/host.c arch/windows.c
 
 all: libraries
 
-.PHONY: all libraries run test check bench bench-peers mutants explore deep install clean help FORCE
+.PHONY: all libraries run test test-images check bench bench-peers mutants explore deep install clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -589,7 +589,10 @@ host 32-bit, 16 KiB heap pages|timeout 400 build/host32-p14/host-test $(FILTER)
 endef
 export TESTS
 
-test: $(TEST_IMAGES) $(KASAN_IMAGES) $(TEST_HOSTS) $(TEST_SIMS) $(TEST_MODELS) $(EXPLORERS)
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+test-images: $(TEST_IMAGES) $(KASAN_IMAGES) $(TEST_HOSTS) $(TEST_SIMS) $(TEST_MODELS) $(EXPLORERS)
+test:
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) test-images
 	@echo "$$TESTS" | sh $(KT)/run-tests.sh build/test
 
 # --- the rest -------------------------------------------------------------------------------------

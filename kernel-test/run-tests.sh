@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs test commands, two at a time, and adds up what they say.
+# Runs test commands, as many at a time as there are CPUs, and adds up what they say.
 #
-#   run-tests.sh DIRECTORY < list      a line a run:  label | command
+#   [JOBS=n] run-tests.sh DIRECTORY < list      a line a run:  label | command
 #
 # Every run must end with a line "… N passed, N failed".  One that does not (a crash, a hang that its time
 # limit ended) counts as one failure, and its last lines are shown.
@@ -9,8 +9,8 @@ set -u
 
 directory=$1
 mkdir -p "$directory"
-rm -f "$directory"/*.log "$directory"/*.status
-jobs=${JOBS:-2}
+rm -rf "$directory"/*.log "$directory"/*.status "$directory"/*.taken
+jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
 
 # One run: log, status, and its line as soon as it is over.
 run() {
@@ -35,25 +35,28 @@ run() {
     echo "$counts" >"$directory/$2.status"
 }
 
-number=0
-while IFS='|' read -r label command; do
-    [ -n "$command" ] || continue
-    number=$((number + 1))
-    run "$(echo "$label" | sed 's/ *$//')" "$number" "$command" &
-    running="${running:-} $!"
-    set -- $running
-    if [ $# -ge "$jobs" ]; then
-        wait "$1"
-        shift
-        running=$*
-    fi
+# Takes the next run that nobody has taken, until there is none: a directory can be made once.
+worker() {
+    number=0
+    while IFS='|' read -r label command; do
+        [ -n "$command" ] || continue
+        number=$((number + 1))
+        mkdir "$directory/$number.taken" 2>/dev/null || continue
+        run "$(echo "$label" | sed 's/ *$//')" "$number" "$command"
+    done <"$directory/list"
+}
+
+cat >"$directory/list"
+while [ "$jobs" -gt 0 ]; do
+    worker &
+    jobs=$((jobs - 1))
 done
 wait
 
-cat "$directory"/*.status 2>/dev/null | awk '
+cat "$directory"/*.status 2>/dev/null | awk -v listed="$(grep -c '|.' "$directory/list")" '
     { passed += $1; failed += $3; runs++ }
     END {
-        if (runs == 0 || passed == 0) failed++
+        if (runs < listed || passed == 0) failed++
         printf "%d passed, %d failed\n", passed, failed
         exit failed != 0
     }'
