@@ -289,6 +289,23 @@ static void say_point(void)
              point.from_then_on ? " and from then on" : "");
 }
 
+/* Is it one that once failed?  Those are always run. */
+static bool is_known(unsigned config, unsigned in, unsigned with)
+{
+    static const struct {
+        const char *config, *situation, *operation;
+    } known[] = {
+        { "demand, zero, reclaim", "at the end", "add two windows" }, /* with 4 KiB pages */
+    };
+
+    for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (t_contains(configs[config].name, known[i].config) &&
+            t_contains(sweep_situations[in].name, known[i].situation) &&
+            t_contains(sweep_operations[with].name, known[i].operation))
+            return true;
+    return false;
+}
+
 /* All points of a scenario with one seed. */
 static void sweep(bool first)
 {
@@ -326,9 +343,9 @@ static void every_failure_leaves_nothing(void)
                 sweep_config = &configs[c];
                 situation = &sweep_situations[s];
                 operation = &sweep_operations[o];
-                if (test_seeds == 0 && ++skipped < SAMPLE)
+                if (test_seeds == 0 && !is_known(c, s, o) && ++skipped < SAMPLE)
                     continue;
-                skipped = 0;
+                skipped = skipped >= SAMPLE ? 0 : skipped;
                 for (unsigned i = 0; i < seeds; i++) {
                     seed = (((i * 8 + c) * 64 + s) * 64 + o) * 2654435761u + 1;
                     sweep(i == 0);

@@ -286,9 +286,14 @@ static uintptr_t take_run(size_t count, size_t align, size_t *released)
         if (recover()) {
             continue;
         }
-        if (!may_grow || count > SIZE_MAX - align ||
-            (mm_grow(count + align - 1) != MM_GROWTH_DONE && !relieve(SH_GRANULE_SIZE, &asked))) {
+        if (!may_grow || count > SIZE_MAX - align) {
             return 0;
+        }
+        if (mm_grow(count + align - 1) != MM_GROWTH_DONE) {
+            size_t lacked = mm_linear_lacked();
+            if (!relieve(lacked == 0 ? SH_GRANULE_SIZE : lacked, &asked)) {
+                return 0;
+            }
         }
     }
 }

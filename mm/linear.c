@@ -29,6 +29,7 @@ static uintptr_t last;        /* its last byte */
 static size_t total_committed;
 static bool growing;
 static unsigned refusals;
+static size_t lacked; /* of the last piece that was to be committed, if it was refused */
 /* Address space that is reserved, and perhaps mapped, for blocks to come. */
 #define SPARES 8
 static struct spare {
@@ -41,13 +42,14 @@ static unsigned spare_count;
 /* All of these run unlocked, with `growing` ours. */
 static bool commit_piece(uintptr_t base, size_t size)
 {
-    if (!mm_budget_take(size)) {
-        return false;
+    bool ok = mm_budget_take(size);
+    if (ok) {
+        ok = mm_port_commit(base, size);
+        if (!ok) {
+            mm_budget_give(size);
+        }
     }
-    bool ok = mm_port_commit(base, size);
-    if (!ok) {
-        mm_budget_give(size);
-    }
+    __atomic_store_n(&lacked, ok ? 0 : size, __ATOMIC_RELAXED);
     return ok;
 }
 
@@ -232,6 +234,11 @@ bool mm_linear_ensure_room(size_t bytes)
     return ok;
 }
 
+size_t mm_linear_lacked(void)
+{
+    return __atomic_load_n(&lacked, __ATOMIC_RELAXED);
+}
+
 unsigned mm_linear_refusals(void)
 {
     return refusals;
@@ -342,5 +349,6 @@ void mm_linear_reset(void)
     growing = false;
     mm_lock_reset(&lock);
     refusals = 0;
+    lacked = 0;
     spare_count = 0;
 }
