@@ -113,6 +113,66 @@ static bool afford(size_t size)
     return size <= mm_budget_limit() && relieve(size, &asked) && mm_budget_take(size);
 }
 
+/* What becomes of a run whose pages are the caller's. */
+enum fate {
+    LOOKED_AT,
+    RETURNED,     /* to the page allocator */
+    COMMITTED,    /* by whoever made it busy */
+    NOT_COMMITTED,
+    DECOMMITTED,
+    FAULTED
+};
+
+/* Accounts for it, with the lock opened between pieces; the pages of it that had no frame. */
+static size_t account(uintptr_t base, size_t count, enum fate fate)
+{
+    size_t sum = 0;
+    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
+        piece = mm_pages_piece(base, count);
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        size_t released = fate == RETURNED ? 0 : mm_pages_released(base, piece);
+        sum += released;
+        switch (fate) {
+        case LOOKED_AT:
+            break;
+        case RETURNED:
+            mm_heap_counts.spans -= piece;
+            mm_pages_free(base, piece);
+            break;
+        case COMMITTED:
+        case NOT_COMMITTED:
+            /* A piece that is busy is so through us: it has released pages, and nobody else changes that. */
+            if (released != 0) {
+                mm_pages_set_busy(base, piece, false);
+            }
+            if (fate == COMMITTED) {
+                mm_pages_set_released(base, piece, false);
+                mm_heap_counts.released -= released;
+            }
+            break;
+        case DECOMMITTED:
+            mm_pages_set_released(base, piece, true);
+            mm_heap_counts.released += piece - released;
+            break;
+        case FAULTED:
+        default:
+            mm_pages_disown(base, piece);
+            mm_heap_counts.released -= released;
+            mm_heap_counts.owned -= piece;
+            mm_heap_counts.spans -= piece;
+            mm_heap_counts.faulted += piece;
+            break;
+        }
+        mm_unlock(&mm_heap_lock, flags);
+    }
+    return sum;
+}
+
+static void return_run(uintptr_t base, size_t count)
+{
+    account(base, count, RETURNED);
+}
+
 /* Marks a piece of a run busy once nobody else commits its granules, if any of it is released; adds the
  * released pages.  false = refused. */
 static bool begin_piece(uintptr_t base, size_t count, size_t *released)
@@ -137,24 +197,6 @@ static bool begin_piece(uintptr_t base, size_t count, size_t *released)
     }
 }
 
-/* Pieces that are busy are so through us: they have released pages, and nobody else changes that. */
-static void end_commit(uintptr_t base, size_t count, bool committed)
-{
-    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
-        piece = mm_pages_piece(base, count);
-        arch_flags flags = mm_lock(&mm_heap_lock);
-        size_t here = mm_pages_released(base, piece);
-        if (here != 0) {
-            mm_pages_set_busy(base, piece, false);
-        }
-        if (here != 0 && committed) {
-            mm_pages_set_released(base, piece, false);
-            mm_heap_counts.released -= here;
-        }
-        mm_unlock(&mm_heap_lock, flags);
-    }
-}
-
 /* Piece by piece, from the lowest address up: who waits for one holds none above it.  false = refused, and
  * none is busy through us. */
 static bool begin_commit(uintptr_t base, size_t count, size_t *released)
@@ -164,7 +206,7 @@ static bool begin_commit(uintptr_t base, size_t count, size_t *released)
         uintptr_t at = base + (done << MM_PAGE_SHIFT);
         piece = mm_pages_piece(at, count - done);
         if (!begin_piece(at, piece, released)) {
-            end_commit(base, done, false);
+            account(base, done, NOT_COMMITTED);
             return false;
         }
     }
@@ -189,7 +231,7 @@ static bool try_commit(uintptr_t base, size_t count)
             mm_budget_give(bytes);
         }
     }
-    end_commit(base, count, ok);
+    account(base, count, ok ? COMMITTED : NOT_COMMITTED);
     return ok;
 }
 
@@ -207,30 +249,6 @@ bool mm_heap_commit(uintptr_t base, size_t count)
         }
     }
     return true;
-}
-
-/* Pages of a run of the caller's that have no frame. */
-static size_t released_in(uintptr_t base, size_t count)
-{
-    size_t released = 0;
-    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
-        piece = mm_pages_piece(base, count);
-        arch_flags flags = mm_lock(&mm_heap_lock);
-        released += mm_pages_released(base, piece);
-        mm_unlock(&mm_heap_lock, flags);
-    }
-    return released;
-}
-
-static void return_run(uintptr_t base, size_t count)
-{
-    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
-        piece = mm_pages_piece(base, count);
-        arch_flags flags = mm_lock(&mm_heap_lock);
-        mm_heap_counts.spans -= piece;
-        mm_pages_free(base, piece);
-        mm_unlock(&mm_heap_lock, flags);
-    }
 }
 
 /* Takes the rest of a run, all but its first `done` pages, which are taken; false = somebody else took of it
@@ -375,36 +393,19 @@ bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit c
 
 void mm_heap_decommit(uintptr_t base, size_t count)
 {
-    size_t committed = count - released_in(base, count);
+    size_t committed = count - account(base, count, LOOKED_AT);
     if (committed == 0) {
         return;
     }
     mm_port_decommit(base, count << MM_PAGE_SHIFT);
     mm_budget_give(committed << MM_PAGE_SHIFT);
-    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
-        piece = mm_pages_piece(base, count);
-        arch_flags flags = mm_lock(&mm_heap_lock);
-        mm_heap_counts.released += piece - mm_pages_released(base, piece);
-        mm_pages_set_released(base, piece, true);
-        mm_unlock(&mm_heap_lock, flags);
-    }
+    account(base, count, DECOMMITTED);
 }
 
 void mm_heap_fault(uintptr_t base, size_t count)
 {
-    size_t released = released_in(base, count);
     mm_port_fault(base, count << MM_PAGE_SHIFT);
-    mm_budget_give((count - released) << MM_PAGE_SHIFT);
-    for (size_t piece; count != 0; base += piece << MM_PAGE_SHIFT, count -= piece) {
-        piece = mm_pages_piece(base, count);
-        arch_flags flags = mm_lock(&mm_heap_lock);
-        mm_heap_counts.released -= mm_pages_released(base, piece);
-        mm_pages_disown(base, piece);
-        mm_heap_counts.owned -= piece;
-        mm_heap_counts.spans -= piece;
-        mm_heap_counts.faulted += piece;
-        mm_unlock(&mm_heap_lock, flags);
-    }
+    mm_budget_give((count - account(base, count, FAULTED)) << MM_PAGE_SHIFT);
 }
 
 void mm_heap_count_kept(const struct mm_span *span, bool kept_now)
