@@ -56,6 +56,15 @@ ARCH_CALL void arch_log(const char *text)
         arch_hooks.log(text);
 }
 
+ARCH_CALL void arch_say(const char *words, uintptr_t first, uintptr_t second)
+{
+    struct arch_text line;
+
+    line.length = 0;
+    arch_text_add(&line, words, first, second);
+    arch_log(line.text);
+}
+
 /* An entry that only the heap writes is not what the heap wrote. */
 static void entry_is_foreign(uintptr_t at)
 {
@@ -142,7 +151,6 @@ static void end_page(struct arch_entry *entry, enum pte_tag tag)
 static bool is_twice(const struct arch_entry *entry)
 {
     sh_paddr frame = pte_frame(entry->says);
-    struct arch_text line = { .length = 0 };
     size_t index;
 
     if (frame < pass.first)
@@ -156,9 +164,7 @@ static bool is_twice(const struct arch_entry *entry)
         pass.seen[index] = true;
         return false;
     }
-    arch_text_add(&line, "verify: frame % of the page at % has another use too", (uintptr_t)frame,
-                  entry->at);
-    arch_log(line.text);
+    arch_say("verify: frame % of the page at % has another use too", (uintptr_t)frame, entry->at);
     return true;
 }
 

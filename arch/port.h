@@ -91,6 +91,9 @@ extern struct sh_hooks arch_hooks;
 /* Every CPU forgets the range.  Returns 0. */
 ARCH_CALL size_t arch_pages_flush(uintptr_t base, size_t size);
 
+/* A line of words, as arch_text_add makes it, to the log: its text lies in no caller's frame. */
+ARCH_CALL void arch_say(const char *words, uintptr_t first, uintptr_t second);
+
 /*
  * tables.c
  */

@@ -208,10 +208,7 @@ ARCH_CALL bool arch_tables_in(sh_paddr frame, size_t size)
 
 static void refuse_frame(sh_paddr frame, const char *why)
 {
-    struct arch_text line = { .length = 0 };
-
-    arch_text_add(&line, why, (uintptr_t)(frame >> 32), (uintptr_t)frame);
-    arch_log(line.text);
+    arch_say(why, (uintptr_t)(frame >> 32), (uintptr_t)frame);
 }
 
 /* What is held already is not given back: it would be free, and in use. */
