@@ -221,11 +221,6 @@ static uintptr_t zone_broken(const struct mm_span *span, uint32_t index, size_t 
     return at == end ? 0 : at;
 }
 
-static bool slot_is_live(const struct mm_span *span, uint32_t index)
-{
-    return mm_span_state(span) != MM_SPAN_SMALL || mm_span_is_live(span, index);
-}
-
 /* A broken zone is looked at again under the lock: the neighbour may be another CPU's, and on its way.  What
  * is found there is mended, or the neighbour's free would tell it again.  false = all is well. */
 static bool confirm(const struct mm_span *span, uint32_t index, size_t size, uintptr_t at, uintptr_t *found)
@@ -375,7 +370,7 @@ static bool slot_take_back(struct mm_span *span, uint32_t index)
 {
     struct mm_cpu *cpu;
     arch_flags flags = mm_cache_enter(&cpu);
-    bool live = slot_is_live(span, index);
+    bool live = mm_span_is_live(span, index);
     if (live) {
         mm_span_set_held(span, index, true);
     }
@@ -465,7 +460,7 @@ int mm_guard_verify_span(const struct mm_span *span)
     for (uint32_t i = 0; i < span->slots; i++) {
         uintptr_t base = span->base + span->inset + i * span->size, at;
         struct mm_dirt dirt;
-        if (!slot_is_live(span, i)) {
+        if (!mm_span_is_live(span, i)) {
             if (mm_mode.tier != 0 && find_dirt(base, span->size, &dirt)) {
                 faults += mm_fault_found("write after free", dirt.at);
             }

@@ -206,6 +206,17 @@ uint32_t mm_span_held(const struct mm_span *span)
     return held;
 }
 
+bool mm_span_is_held(const struct mm_span *span, uint32_t index)
+{
+    return mm_mode.guarded &&
+           (mm_word_get(&span->free[mm_span_words(span) + index / MM_WORD_BITS]) >> (index % MM_WORD_BITS) & 1) != 0;
+}
+
+bool mm_span_is_live(const struct mm_span *span, uint32_t index)
+{
+    return !mm_span_is_free(span, index) && !mm_span_is_held(span, index) && !mm_span_is_late(span, index);
+}
+
 void mm_span_set_held(struct mm_span *span, uint32_t index, bool held)
 {
     uintptr_t bit = (uintptr_t)1 << (index % MM_WORD_BITS);

@@ -159,11 +159,7 @@ static inline uint32_t mm_span_words(const struct mm_span *span)
 }
 
 /* Freed, but held back from reuse: neither free nor live. */
-static inline bool mm_span_is_held(const struct mm_span *span, uint32_t index)
-{
-    return mm_mode.guarded &&
-           (mm_word_get(&span->free[mm_span_words(span) + index / MM_WORD_BITS]) >> (index % MM_WORD_BITS) & 1) != 0;
-}
+bool mm_span_is_held(const struct mm_span *span, uint32_t index);
 
 /* A word of the bitmap of slots that were freed on other CPUs. */
 static inline uintptr_t mm_span_late(const struct mm_span *span, uint32_t word)
@@ -177,10 +173,8 @@ static inline bool mm_span_is_late(const struct mm_span *span, uint32_t index)
     return mm_remote() && (mm_span_late(span, index / MM_WORD_BITS) >> (index % MM_WORD_BITS) & 1) != 0;
 }
 
-static inline bool mm_span_is_live(const struct mm_span *span, uint32_t index)
-{
-    return !mm_span_is_free(span, index) && !mm_span_is_held(span, index) && !mm_span_is_late(span, index);
-}
+/* Of any span that is in use; a large one's slot is 0. */
+bool mm_span_is_live(const struct mm_span *span, uint32_t index);
 
 /* Which slot of a small span an address lies in; may be past the last one. */
 static inline uint32_t mm_span_index(const struct mm_span *span, uintptr_t address)

@@ -22,9 +22,7 @@ static size_t noted_bytes(const struct mm_span *span)
 {
     size_t sum = 0;
     for (uint32_t i = 0; i < span->slots; i++) {
-        bool small = mm_span_state(span) == MM_SPAN_SMALL;
-        bool live = !small || mm_span_is_live(span, i);
-        sum += live ? span->notes[i].size : 0;
+        sum += mm_span_is_live(span, i) ? span->notes[i].size : 0;
     }
     return sum;
 }
