@@ -271,24 +271,6 @@ size_t mm_natural_align(size_t size)
     return align < SH_PAGE_SIZE ? align : SH_PAGE_SIZE;
 }
 
-/* A slot or a run for `room` bytes; *span and *index say which. */
-static bool place(size_t room, size_t align, struct mm_span **span, uint32_t *index)
-{
-    unsigned class = align <= SH_PAGE_SIZE && room <= MM_CLASS_LIMIT ? mm_class_aligned(align, room) : MM_CLASSES;
-    bool large = class == MM_CLASSES;
-    void *p = large ? mm_malloc_large(room, align < SH_PAGE_SIZE ? SH_PAGE_SIZE : align)
-                    : mm_malloc_class(class);
-    if (p == NULL) {
-        return false;
-    }
-    *span = mm_span_of((uintptr_t)p);
-    *index = large ? 0 : mm_span_index(*span, (uintptr_t)p);
-    if (large ? room <= MM_CLASS_LIMIT : class != mm_class_of(room)) {
-        mm_span_mark_loose(*span);
-    }
-    return true;
-}
-
 bool mm_guard_slot_dirty(struct mm_span *span, uint32_t index, struct mm_dirt *dirt)
 {
     uintptr_t base = span->base + index * span->size;
@@ -316,6 +298,20 @@ static bool slot_is_clean(struct mm_span *span, uint32_t index)
     return false;
 }
 
+/* A slot or a run for `room` bytes; *span and *index say which. */
+static bool place(size_t room, size_t align, struct mm_span **span, uint32_t *index)
+{
+    do {
+        uintptr_t base = (uintptr_t)mm_malloc_aligned(room, align);
+        if (base == 0) {
+            return false;
+        }
+        *span = mm_span_of(base);
+        *index = base == (*span)->base ? 0 : mm_span_index(*span, base);
+    } while (!slot_is_clean(*span, *index));
+    return true;
+}
+
 void *mm_guard_malloc(size_t size, size_t align, uintptr_t site)
 {
     size_t room = size + (mm_mode.tier >= 2 ? MM_RED_ZONE : 0);
@@ -324,19 +320,12 @@ void *mm_guard_malloc(size_t size, size_t align, uintptr_t site)
     }
     size_t natural = mm_natural_align(size);
     align = align > natural ? align : natural;
-    struct mm_span *span;
+    struct mm_span *span = mm_mode.tier == 4 ? mm_fence_alloc(size, align)
+                           : mm_fence_due()  ? mm_fence_sample(size, align)
+                                             : NULL;
     uint32_t index = 0;
-    if (mm_mode.tier == 4) {
-        span = mm_fence_alloc(size, align);
-        if (span == NULL) {
-            return NULL;
-        }
-    } else if (!mm_fence_due() || size > SH_GRANULE_SIZE || (span = mm_fence_sample(size, align)) == NULL) {
-        do {
-            if (!place(room == 0 ? 1 : room, align, &span, &index)) {
-                return NULL;
-            }
-        } while (!slot_is_clean(span, index));
+    if (span == NULL && (mm_mode.tier == 4 || !place(room, align, &span, &index))) {
+        return NULL;
     }
     mm_guard_placed(span, index, size, site);
     return (void *)(span->base + span->inset + index * span->size);

@@ -28,7 +28,8 @@ void mm_slot_release(struct mm_span *span, uint32_t index);
 /* A large span or a page run stops being alive, once; false = it was not in this state. */
 bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted);
 
-/* The smallest class that fits `size` and whose slots are all aligned; MM_CLASSES = none. */
-unsigned mm_class_aligned(size_t align, size_t size);
+/* A slot of the smallest class that fits and whose slots are all aligned, or pages.  A span that its size does
+ * not tell is marked loose. */
+void *mm_malloc_aligned(size_t size, size_t align);
 
 #endif

@@ -163,13 +163,26 @@ void *sh_realloc(void *p, size_t size)
     return move(&view, size, MM_CALLER());
 }
 
-unsigned mm_class_aligned(size_t align, size_t size)
+/* MM_CLASSES = pages. */
+static unsigned class_aligned(size_t size, size_t align)
 {
-    unsigned class = class_for(size);
+    unsigned class = align <= SH_PAGE_SIZE && size <= MM_CLASS_LIMIT ? class_for(size) : MM_CLASSES;
     while (class < MM_CLASSES && (mm_class_size(class) & (align - 1)) != 0) {
         class++;
     }
     return class;
+}
+
+void *mm_malloc_aligned(size_t size, size_t align)
+{
+    unsigned class = class_aligned(size, align);
+    bool large = class == MM_CLASSES;
+    void *p = large ? mm_malloc_large(size == 0 ? 1 : size, align < SH_PAGE_SIZE ? SH_PAGE_SIZE : align)
+                    : mm_malloc_class(class);
+    if (p != NULL && (large ? size <= MM_CLASS_LIMIT : class != class_for(size))) {
+        mm_span_mark_loose(mm_span_of((uintptr_t)p));
+    }
+    return p;
 }
 
 void *sh_aligned_alloc(size_t align, size_t size)
@@ -180,18 +193,7 @@ void *sh_aligned_alloc(size_t align, size_t size)
     if (mm_mode.guarded) {
         return mm_guard_malloc(size, align, MM_CALLER());
     }
-    if (align <= 8) {
-        return sh_malloc(size);
-    }
-    unsigned class =
-        align <= SH_PAGE_SIZE && size <= MM_CLASS_LIMIT ? mm_class_aligned(align, size) : MM_CLASSES;
-    bool large = class == MM_CLASSES;
-    void *p = large ? mm_malloc_large(size == 0 ? 1 : size, align < SH_PAGE_SIZE ? SH_PAGE_SIZE : align)
-                    : mm_malloc_class(class);
-    if (p != NULL && (large ? size <= MM_CLASS_LIMIT : class != class_for(size))) {
-        mm_span_mark_loose(mm_span_of((uintptr_t)p));
-    }
-    return p;
+    return align <= 8 ? sh_malloc(size) : mm_malloc_aligned(size, align);
 }
 
 /* Can a block of this slot have been asked for with this size? */
