@@ -10,6 +10,8 @@
 
 #define LINE 180
 
+static const char way_before[] = "before", way_past[] = "past the end of";
+
 /* Text that grows. */
 struct line {
     char *at;
@@ -37,9 +39,11 @@ static void add_sites(struct line *line, const struct mm_note *note)
     }
 }
 
-static const char *life(const struct mm_view *view)
+/* How far an address is from an object: `way` is before, past the end of, into. */
+static void add_near(struct line *line, size_t distance, const char *way, const char *life, size_t size,
+                     uintptr_t base)
 {
-    return view->live ? "live" : "free";
+    add(line, "%z bytes %s %s %z-byte object at %x", distance, way, life, size, base);
 }
 
 static void add_slot(struct line *line, uintptr_t address, const struct mm_view *view)
@@ -53,19 +57,14 @@ static void add_slot(struct line *line, uintptr_t address, const struct mm_view 
     if (view->state == MM_SPAN_PAGES) {
         add(line, "%z bytes into %z pages from sh_alloc_pages at %x", offset, (size_t)span->page_count,
             view->base);
-    } else if (address < view->base) {
-        add(line, "%z bytes before a %s %z-byte object at %x", view->base - address, life(view), view->size,
-            view->base);
-    } else if (offset == 0 && view->live) {
-        add(line, "a live %z-byte object", view->size);
     } else if (offset == 0) {
-        add(line, "free already: a %z-byte slot", view->size);
-    } else if (offset >= view->size) {
-        add(line, "%z bytes past the end of a live %z-byte object at %x", offset - view->size, view->size,
-            view->base);
+        add(line, view->live ? "a live %z-byte object" : "free already: a %z-byte slot", view->size);
     } else {
-        add(line, "not the start of an object: %z bytes into a %s %z-byte object at %x", offset,
-            life(view), view->size, view->base);
+        bool before = address < view->base, inside = offset < view->size;
+        add(line, inside ? "not the start of an object: " : "");
+        add_near(line, before ? -offset : inside ? offset : offset - view->size,
+                 before ? way_before : inside ? "into" : way_past, view->live ? "a live" : "a free", view->size,
+                 view->base);
     }
     if (view->state != MM_SPAN_PAGES && mm_span_is_held(span, view->index)) {
         add(line, ", held in quarantine");
@@ -109,15 +108,14 @@ static void add_guard(struct line *line, uintptr_t address)
                           mm_span_state(above) != MM_SPAN_DEAD)) {
         span = above;
     }
-    add(line, "a guard page");
+    add(line, span == NULL ? "a guard page" : "a guard page: ");
     if (span == NULL) {
         return;
     }
     uintptr_t base = span->base + span->inset;
     size_t size = span->notes != NULL ? span->notes[0].size : span->size;
-    const char *state = mm_span_state(span) == MM_SPAN_DEAD ? "freed" : "live";
-    add(line, ": %z bytes %s a %s %z-byte object at %x", span == below ? address - (base + size) : base - address,
-        span == below ? "past the end of" : "before", state, size, base);
+    add_near(line, span == below ? address - (base + size) : base - address, span == below ? way_past : way_before,
+             mm_span_state(span) == MM_SPAN_DEAD ? "a freed" : "a live", size, base);
     add_sites(line, span->notes);
 }
 
@@ -179,8 +177,7 @@ static MM_NOINLINE void log_below(uintptr_t address, const struct mm_view *view)
         below.span == view->span) {
         char text[LINE];
         struct line line = { text, sizeof text };
-        add(&line, "%z bytes past the end of the live %z-byte object at %x", address - (below.base + below.size),
-            below.size, below.base);
+        add_near(&line, address - (below.base + below.size), way_past, "the live", below.size, below.base);
         add_sites(&line, below.note);
         mm_log("%x: %s", address, text);
     }
