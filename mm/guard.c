@@ -338,20 +338,31 @@ void *mm_guard_sample(size_t size)
     return span == NULL ? NULL : (void *)(span->base + span->inset);
 }
 
+/* The memory of an object that dies: who freed it is noted, and it is filled.  false = it is fenced, and goes
+ * another way. */
+static bool lay_out(struct mm_span *span, uint32_t index, uintptr_t base, uintptr_t site)
+{
+    if (span->notes != NULL) {
+        span->notes[index].freed = site;
+    }
+    bool fenced = (mm_span_flags(span) & MM_SPAN_FENCED) != 0;
+    if (!fenced) {
+        note_no_zone(span, index);
+        if (mm_mode.tier != 0 || mm_mode.zero) {
+            mm_memory_fill(base, slot_end(span, index) - base, freed_fill());
+        }
+    }
+    return !fenced;
+}
+
 void mm_guard_collected(const char *caller, struct mm_span *span, uint32_t index, uintptr_t site)
 {
     uintptr_t base = span->base + span->inset + index * span->size;
     struct mm_view view = { .span = span, .base = base, .index = index };
     if (span->notes != NULL) {
         check_zone(caller, &view, index);
-        span->notes[index].freed = site;
     }
-    if ((mm_span_flags(span) & MM_SPAN_FENCED) == 0) {
-        note_no_zone(span, index);
-        if (mm_mode.tier != 0 || mm_mode.zero) {
-            mm_memory_fill(base, slot_end(span, index) - base, freed_fill());
-        }
-    }
+    lay_out(span, index, base, site);
 }
 
 /* The slot stops being live: held back, or free at once.  false = it was not live. */
@@ -395,15 +406,8 @@ bool mm_guard_free(const char *caller, uintptr_t address, uintptr_t site)
         return mm_collector->free(caller, span, address, site);
     }
     mm_guard_check_zone(caller, &view);
-    if (span->notes != NULL) {
-        span->notes[view.index].freed = site;
-    }
-    if ((mm_span_flags(span) & MM_SPAN_FENCED) != 0) {
+    if (!lay_out(span, view.index, address, site)) {
         return mm_fence_free(span);
-    }
-    note_no_zone(span, view.index);
-    if (mm_mode.tier != 0 || mm_mode.zero) {
-        mm_memory_fill(address, slot_end(span, view.index) - address, freed_fill());
     }
     if (view.state == MM_SPAN_SMALL) {
         return slot_take_back(span, view.index);
@@ -420,14 +424,8 @@ bool mm_guard_free_pages(struct mm_span *span, uintptr_t address, uintptr_t site
     if (mm_span_state(span) != MM_SPAN_PAGES || address != span->base) {
         return false;
     }
-    if (span->notes != NULL) {
-        span->notes[0].freed = site;
-    }
-    if ((mm_span_flags(span) & MM_SPAN_FENCED) != 0) {
+    if (!lay_out(span, 0, address, site)) {
         return mm_fence_free(span);
-    }
-    if (mm_mode.tier != 0 || mm_mode.zero) {
-        mm_memory_fill(address, mm_span_bytes(span), freed_fill());
     }
     if (!mm_run_claim(span, MM_SPAN_PAGES)) {
         return false;

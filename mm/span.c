@@ -38,7 +38,7 @@ static struct mm_fixed *list_for(uint32_t slots)
     return slots <= MM_SPAN_WORDS_FEW * MM_WORD_BITS ? &few : &many;
 }
 
-struct mm_span *mm_span_obtain(uint32_t slots, bool may_grow)
+static struct mm_span *obtain(uint32_t slots, bool may_grow)
 {
     struct mm_span *span = mm_fixed_obtain(list_for(slots), may_grow);
     if (span != NULL) {
@@ -46,24 +46,23 @@ struct mm_span *mm_span_obtain(uint32_t slots, bool may_grow)
         span->next = span->prev = NULL;
         span->notes = NULL;
         span->gc = NULL;
-        if (mm_mode.tier >= 2 && !mm_guard_equip(span, may_grow)) {
-            mm_span_recycle(span);
-            return NULL;
-        }
+    }
+    return span;
+}
+
+struct mm_span *mm_span_obtain(uint32_t slots, bool may_grow)
+{
+    struct mm_span *span = obtain(slots, may_grow);
+    if (span != NULL && mm_mode.tier >= 2 && !mm_guard_equip(span, may_grow)) {
+        mm_span_recycle(span);
+        return NULL;
     }
     return span;
 }
 
 struct mm_span *mm_span_obtain_spare(void)
 {
-    struct mm_span *span = mm_fixed_obtain(&many, true);
-    if (span != NULL) {
-        span->slots = MM_SLOTS_MAX;
-        span->next = span->prev = NULL;
-        span->notes = NULL;
-        span->gc = NULL;
-    }
-    return span;
+    return obtain(MM_SLOTS_MAX, true);
 }
 
 void mm_span_recycle(struct mm_span *span)
@@ -84,6 +83,7 @@ void mm_span_set_state(struct mm_span *span, enum mm_span_state state)
     __atomic_store_n(&span->state, word, __ATOMIC_SEQ_CST);
 }
 
+#if SH_MAX_CPUS > 1
 bool mm_span_claim(struct mm_span *span, enum mm_span_state wanted)
 {
     uint32_t word = __atomic_load_n(&span->state, __ATOMIC_ACQUIRE), dead;
@@ -95,6 +95,7 @@ bool mm_span_claim(struct mm_span *span, enum mm_span_state wanted)
     } while (!__atomic_compare_exchange_n(&span->state, &word, dead, true, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE));
     return true;
 }
+#endif
 
 void mm_span_enter(struct mm_span *span, uintptr_t base, size_t page_count)
 {
@@ -130,23 +131,29 @@ static uint32_t bound_for(const struct mm_class *info, enum sh_kind kind)
     return kind != SH_MANUAL || mm_mode.zero || mm_mode.guarded ? 0 : mm_class_bound(info);
 }
 
-void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, enum sh_kind kind)
+/* What spans of all states have in common. */
+static void begin(struct mm_span *span, uintptr_t base, size_t page_count, enum sh_kind kind, uint32_t bound)
 {
-    const struct mm_class *info = &mm_class[class];
-    span->class = (uint8_t)class;
     span->kind = (uint8_t)kind;
     span->place = MM_PLACE_NONE;
     span->flags = 0;
-    span->page_count = info->pages;
+    span->page_count = (uint32_t)page_count;
     span->inset = 0;
-    span->slots = info->slots;
-    span->size = mm_class_size(class);
     span->countdown = span->armed = 0;
-    span->magic = info->magic;
-    span->bound = bound_for(info, kind);
+    span->bound = bound;
     span->base = base;
     __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED); /* late frees may look */
     mm_span_set_local(span, NULL);
+}
+
+void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, enum sh_kind kind)
+{
+    const struct mm_class *info = &mm_class[class];
+    begin(span, base, info->pages, kind, bound_for(info, kind));
+    span->class = (uint8_t)class;
+    span->slots = info->slots;
+    span->size = mm_class_size(class);
+    span->magic = info->magic;
     bits_fill(span);
     mm_span_enter(span, base, info->pages);
     mm_span_set_state(span, MM_SPAN_SMALL);
@@ -155,18 +162,9 @@ void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, en
 void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
                         enum mm_span_state state)
 {
-    span->kind = SH_MANUAL;
-    span->place = MM_PLACE_NONE;
-    span->flags = 0;
-    span->page_count = (uint32_t)page_count;
-    span->inset = 0;
+    begin(span, base, page_count, SH_MANUAL, 0);
     span->slots = 1;
     span->size = page_count << MM_PAGE_SHIFT;
-    span->countdown = span->armed = 0;
-    span->bound = 0;
-    span->base = base;
-    __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED); /* late frees may look */
-    mm_span_set_local(span, NULL);
     span->free[0] = 0;
     if (is_double()) {
         span->free[1] = 0;
@@ -239,12 +237,14 @@ void mm_span_mark_loose(struct mm_span *span)
 static void view_fill(struct mm_view *view, uintptr_t address)
 {
     const struct mm_span *span = view->span;
-    uintptr_t offset = address - span->base;
-    view->index = view->state == MM_SPAN_SMALL ? mm_span_index(span, address) : 0;
+    uint32_t index = view->state == MM_SPAN_SMALL ? mm_span_index(span, address) : 0;
+    bool in_slot = index < span->slots, live = in_slot && mm_span_is_live(span, index);
+    view->index = index;
     view->size = span->size;
-    view->in_slot = offset < mm_span_bytes(span) && view->index < span->slots;
-    view->base = span->base + span->inset + view->index * span->size;
-    view->live = view->in_slot && mm_span_is_live(span, view->index);
+    view->base = span->base + span->inset + index * span->size;
+    view->note = span->notes == NULL || !in_slot ? NULL : &span->notes[index];
+    view->in_slot = in_slot;
+    view->live = live;
 }
 
 bool mm_span_view(uintptr_t address, struct mm_view *view)
@@ -260,7 +260,6 @@ bool mm_span_view(uintptr_t address, struct mm_view *view)
         return false;
     }
     view_fill(view, address);
-    view->note = span->notes == NULL || !view->in_slot ? NULL : &span->notes[view->index];
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     if (__atomic_load_n(&span->state, __ATOMIC_RELAXED) != before) {
         return false;
