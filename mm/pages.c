@@ -159,11 +159,7 @@ static void chunk_update(uintptr_t address)
     }
 }
 
-enum op { CLEAR = -1, COUNT, SET };
-
-/* Works on the bits of a run in one kind of map, `map` bytes into struct mm_chunk, chunk by chunk; how
- * many were set before. */
-static size_t walk(uintptr_t base, size_t count, size_t map, enum op op)
+size_t mm_pages_work(uintptr_t base, size_t count, size_t map, enum mm_pages_op op)
 {
     size_t found = 0;
     while (count != 0) {
@@ -171,7 +167,7 @@ static size_t walk(uintptr_t base, size_t count, size_t map, enum op op)
         size_t piece = count < room ? count : room;
         uintptr_t *bits = (uintptr_t *)((uintptr_t)mm_chunk_of(base) + map);
         found += mm_bitmap_work(bits, first, first + piece, op);
-        if (op != COUNT && map == offsetof(struct mm_chunk, taken)) {
+        if (op != MM_PAGES_COUNT && map == offsetof(struct mm_chunk, taken)) {
             chunk_update(base);
         }
         base += piece << MM_PAGE_SHIFT;
@@ -179,8 +175,6 @@ static size_t walk(uintptr_t base, size_t count, size_t map, enum op op)
     }
     return found;
 }
-
-#define WALK(base, count, map, op) walk(base, count, offsetof(struct mm_chunk, map), op)
 
 bool mm_pages_reach(uintptr_t address)
 {
@@ -200,9 +194,9 @@ bool mm_pages_reach(uintptr_t address)
 
 void mm_pages_insert(uintptr_t base, size_t count)
 {
-    WALK(base, count, owned, SET);
-    WALK(base, count, released, SET);
-    WALK(base, count, taken, CLEAR);
+    MM_PAGES_WORK(base, count, owned, MM_PAGES_SET);
+    MM_PAGES_WORK(base, count, released, MM_PAGES_SET);
+    MM_PAGES_WORK(base, count, taken, MM_PAGES_CLEAR);
 }
 
 /* First page of the lowest run of `count` free pages in a chunk that has one. */
@@ -273,7 +267,7 @@ static uintptr_t find_aligned(size_t count, uintptr_t mask)
     for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
         for (uintptr_t at = mm_align_up(arena->base, mask + 1); at - arena->base < MM_ARENA_SIZE;
              at += mask + 1) {
-            if (at + ((count << MM_PAGE_SHIFT) - 1) >= at && WALK(at, count, taken, COUNT) == 0) {
+            if (at + ((count << MM_PAGE_SHIFT) - 1) >= at && MM_PAGES_WORK(at, count, taken, MM_PAGES_COUNT) == 0) {
                 return at;
             }
         }
@@ -296,55 +290,30 @@ uintptr_t mm_pages_find(size_t count, size_t align)
 
 void mm_pages_take(uintptr_t base, size_t count)
 {
-    WALK(base, count, taken, SET);
+    MM_PAGES_WORK(base, count, taken, MM_PAGES_SET);
 }
 
 bool mm_pages_alloc_at(uintptr_t base, size_t count)
 {
     uintptr_t last = base + ((count << MM_PAGE_SHIFT) - 1);
-    if (base == 0 || last < base || WALK(base, count, taken, COUNT) != 0) {
+    if (base == 0 || last < base || MM_PAGES_WORK(base, count, taken, MM_PAGES_COUNT) != 0) {
         return false;
     }
-    WALK(base, count, taken, SET);
+    MM_PAGES_WORK(base, count, taken, MM_PAGES_SET);
     return true;
 }
 
 void mm_pages_free(uintptr_t base, size_t count)
 {
-    size_t taken = WALK(base, count, taken, CLEAR);
+    size_t taken = MM_PAGES_WORK(base, count, taken, MM_PAGES_CLEAR);
     MM_ASSERT(taken == count);
     (void)taken;
 }
 
-size_t mm_pages_released(uintptr_t base, size_t count)
-{
-    return WALK(base, count, released, COUNT);
-}
-
-bool mm_pages_busy(uintptr_t base, size_t count)
-{
-    return WALK(base, count, busy, COUNT) != 0;
-}
-
-void mm_pages_set_released(uintptr_t base, size_t count, bool released)
-{
-    WALK(base, count, released, released ? SET : CLEAR);
-}
-
-void mm_pages_set_busy(uintptr_t base, size_t count, bool busy)
-{
-    WALK(base, count, busy, busy ? SET : CLEAR);
-}
-
-void mm_pages_set_filled(uintptr_t base, size_t count, bool filled)
-{
-    WALK(base, count, filled, filled ? SET : CLEAR);
-}
-
 void mm_pages_disown(uintptr_t base, size_t count)
 {
-    WALK(base, count, owned, CLEAR);
-    WALK(base, count, released, CLEAR);
+    MM_PAGES_WORK(base, count, owned, MM_PAGES_CLEAR);
+    MM_PAGES_WORK(base, count, released, MM_PAGES_CLEAR);
 }
 
 /* The bits of the granule at `page`, in one word of a map. */

@@ -41,14 +41,37 @@ bool mm_pages_alloc_at(uintptr_t base, size_t count);
 /* Frees a run that is taken. */
 void mm_pages_free(uintptr_t base, size_t count);
 
-/* The `released` and `busy` bits of a run. */
-size_t mm_pages_released(uintptr_t base, size_t count);
-bool mm_pages_busy(uintptr_t base, size_t count);
-void mm_pages_set_released(uintptr_t base, size_t count, bool released);
-void mm_pages_set_busy(uintptr_t base, size_t count, bool busy);
+/* The bits of a run in one kind of map, chunk by chunk; how many were set before.  `map` is bytes into
+ * struct mm_chunk. */
+enum mm_pages_op { MM_PAGES_CLEAR = -1, MM_PAGES_COUNT, MM_PAGES_SET };
+size_t mm_pages_work(uintptr_t base, size_t count, size_t map, enum mm_pages_op op);
+#define MM_PAGES_WORK(base, count, map, op) mm_pages_work(base, count, offsetof(struct mm_chunk, map), op)
 
-/* The `filled` bits: a guarded heap's. */
-void mm_pages_set_filled(uintptr_t base, size_t count, bool filled);
+static inline size_t mm_pages_released(uintptr_t base, size_t count)
+{
+    return MM_PAGES_WORK(base, count, released, MM_PAGES_COUNT);
+}
+
+static inline bool mm_pages_busy(uintptr_t base, size_t count)
+{
+    return MM_PAGES_WORK(base, count, busy, MM_PAGES_COUNT) != 0;
+}
+
+static inline void mm_pages_set_released(uintptr_t base, size_t count, bool released)
+{
+    MM_PAGES_WORK(base, count, released, released ? MM_PAGES_SET : MM_PAGES_CLEAR);
+}
+
+static inline void mm_pages_set_busy(uintptr_t base, size_t count, bool busy)
+{
+    MM_PAGES_WORK(base, count, busy, busy ? MM_PAGES_SET : MM_PAGES_CLEAR);
+}
+
+/* A guarded heap's. */
+static inline void mm_pages_set_filled(uintptr_t base, size_t count, bool filled)
+{
+    MM_PAGES_WORK(base, count, filled, filled ? MM_PAGES_SET : MM_PAGES_CLEAR);
+}
 
 /* Pages that are turned to Fault are nobody's from here on: taken, not owned. */
 void mm_pages_disown(uintptr_t base, size_t count);
