@@ -26,7 +26,9 @@
 uintptr_t mm_zero_word;
 struct mm_mode mm_mode;
 const struct mm_collector *mm_collector;
+#if SH_MAX_CPUS > 1
 unsigned mm_cpus = 1;
+#endif
 
 struct mm_cpu mm_cpu[MM_CPU_RECORDS] = {
     [0 ... MM_CPU_RECORDS - 1] = { .entry = { [0 ... MM_CLASSES - 1] = { .word = &mm_zero_word } } }
@@ -198,7 +200,7 @@ void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span)
 
 static void queue_span(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span, uint32_t live)
 {
-    if (SH_MAX_CPUS > 1 && mm_cpus > 1 && entry->queued >= MM_QUEUE_LIMIT) {
+    if (mm_cpus > 1 && entry->queued >= MM_QUEUE_LIMIT) {
         arm(cpu, span, MM_PLACE_CENTRAL, live);
         mm_central_give(span);
         return;

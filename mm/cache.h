@@ -31,7 +31,11 @@ struct mm_cpu {
     uintptr_t twice;      /* one of those was freed here too: see mm_remote_twice */
 };
 
+#if SH_MAX_CPUS > 1
 extern unsigned mm_cpus;
+#else
+enum { mm_cpus = 1 };
+#endif
 
 /* One a CPU; and where there may be several, one that is no CPU's: the cache of a guarded heap. */
 #define MM_CPU_RECORDS (SH_MAX_CPUS > 1 ? SH_MAX_CPUS + 1 : 1)

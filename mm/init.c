@@ -63,6 +63,7 @@ int sh_init(const struct sh_config *given)
         }
         memcpy(&config, given, given->size);
     }
+    config.cpus += config.cpus == 0;
     int result = config_check(&config);
     if (result != SH_OK) {
         return result;
@@ -71,13 +72,15 @@ int sh_init(const struct sh_config *given)
         mm_hooks = *config.hooks;
     }
     if (mm_port() != NULL) {
-        result = mm_port()->attach(&mm_hooks, config.cpus == 0 ? 1 : config.cpus);
+        result = mm_port()->attach(&mm_hooks, config.cpus);
         if (result != SH_OK) {
             mm_report_reset();
             return result;
         }
     }
-    mm_cpus = config.cpus == 0 ? 1 : config.cpus;
+#if SH_MAX_CPUS > 1
+    mm_cpus = config.cpus;
+#endif
     mode_set(&config);
     mm_budget_set_limit(config.limit);
     __atomic_store_n(&mm_mode.started, true, __ATOMIC_RELEASE);
@@ -147,7 +150,7 @@ int sh_verify(void)
         return 0;
     }
     /* Later structures are reached through earlier ones: stop where the way is broken. */
-    int (*const checks[])(void) = { mm_arena_verify, mm_linear_verify,  mm_pages_verify,
+    static int (*const checks[])(void) = { mm_arena_verify, mm_linear_verify,  mm_pages_verify,
                                     mm_heap_verify,  spans_verify,      mm_cache_verify,
                                     mm_central_verify, mm_cache_verify_listed, mm_grow_verify,
                                     mm_fence_verify, mm_reserve_verify, mm_port_verify };
