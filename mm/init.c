@@ -39,11 +39,14 @@ static void mode_set(const struct sh_config *config)
     mm_mode.zero = config->zero;
     mm_mode.demand = config->demand;
     mm_mode.tier = (uint8_t)config->tier;
-    mm_mode.guarded = config->tier != 0 || quarantine != 0;
-    mm_mode.sampling = sample != 0 && !mm_mode.guarded;
-    mm_mode.remote = mm_cpus > 1 && !mm_mode.guarded;
-    mm_mode.keeps = !mm_mode.guarded && !config->demand;
-    mm_mode.careful = mm_mode.guarded || mm_mode.sampling || mm_hooks.context != NULL;
+    /* Sums and products of truth values: each branch would stand twice for the next. */
+    bool guarded = (config->tier | quarantine) != 0;
+    bool sampling = (sample != 0) & !guarded;
+    mm_mode.guarded = guarded;
+    mm_mode.sampling = sampling;
+    mm_mode.remote = (mm_cpus > 1) & !guarded;
+    mm_mode.keeps = !(guarded | config->demand);
+    mm_mode.careful = guarded | sampling | (mm_hooks.context != NULL);
     mm_span_start();
     mm_reserve_start(config->interrupt_reserve);
     mm_fence_start(sample);
