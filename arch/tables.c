@@ -226,7 +226,8 @@ ARCH_CALL bool arch_frame_take(size_t size, sh_paddr *frame)
     return false;
 }
 
-static void push_frame(struct frame_list *list, sh_paddr frame)
+/* Not inlined, these two: they would stand twice. */
+__attribute__((noinline)) static void push_frame(struct frame_list *list, sh_paddr frame)
 {
     sh_paddr next = list->first.slot;
 
@@ -235,7 +236,6 @@ static void push_frame(struct frame_list *list, sh_paddr frame)
     list->count++;
 }
 
-/* Not inlined: it would stand twice. */
 __attribute__((noinline)) static sh_paddr pop_frame(struct frame_list *list)
 {
     sh_paddr frame = list->first.slot;

@@ -54,7 +54,7 @@ void mm_queue_remove(struct mm_span **head, struct mm_span **tail, struct mm_spa
 }
 
 /* Credits the frees that the old countdown saw and starts a new one. */
-static void arm(struct mm_cpu *cpu, struct mm_span *span, enum mm_place place, uint32_t countdown)
+static MM_ONCE void arm(struct mm_cpu *cpu, struct mm_span *span, enum mm_place place, uint32_t countdown)
 {
     cpu->frees += span->armed - span->countdown;
     span->place = (uint8_t)place;

@@ -122,6 +122,12 @@ static_assert(SH_GRANULE_SIZE <= MM_CHUNK_SIZE, "a granule lies in one chunk");
 static_assert(MM_CLASS_LIMIT >= 1024, "sizes to 1 KiB are looked up in one table");
 
 #define MM_NOINLINE __attribute__((noinline))
+/* Short, and called from several places: one copy where size counts, else as the compiler likes. */
+#ifdef __OPTIMIZE_SIZE__
+#define MM_ONCE MM_NOINLINE
+#else
+#define MM_ONCE
+#endif
 /* Reads whatever lies on a stack, other functions' variables and the gaps between them too. */
 #define MM_READS_STACKS __attribute__((noinline, no_sanitize_address))
 #define MM_LIKELY(x) __builtin_expect(!!(x), 1)

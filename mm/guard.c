@@ -70,7 +70,7 @@ void mm_guard_strip(struct mm_span *span)
     span->notes = NULL;
 }
 
-static uint8_t freed_fill(void)
+static MM_ONCE uint8_t freed_fill(void)
 {
     return mm_mode.zero ? 0 : MM_FILL_FREED;
 }

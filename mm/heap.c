@@ -168,7 +168,7 @@ static size_t account(uintptr_t base, size_t count, enum fate fate)
     return sum;
 }
 
-static void return_run(uintptr_t base, size_t count)
+static MM_ONCE void return_run(uintptr_t base, size_t count)
 {
     account(base, count, RETURNED);
 }

@@ -13,7 +13,7 @@ static bool has_frame(uintptr_t address)
 }
 
 /* The bytes from `at` to the end of its page, at most `left`. */
-static size_t page_piece(uintptr_t at, size_t left)
+static MM_ONCE size_t page_piece(uintptr_t at, size_t left)
 {
     size_t piece = SH_PAGE_SIZE - (at & (SH_PAGE_SIZE - 1));
     return piece < left ? piece : left;

@@ -40,7 +40,7 @@ static unsigned piece_shift(unsigned level)
     return MM_CHUNK_SHIFT - MM_PAGE_SHIFT + FANOUT_SHIFT * (unsigned)(LEVELS - 1 - level);
 }
 
-static unsigned piece_of(uintptr_t address, unsigned level)
+static MM_ONCE unsigned piece_of(uintptr_t address, unsigned level)
 {
     return (unsigned)(address >> MM_PAGE_SHIFT >> piece_shift(level)) & (FANOUT - 1);
 }
@@ -333,7 +333,7 @@ static bool granule_idle(const struct mm_chunk *chunk, size_t page)
 
 /* The highest idle run in a chunk that ends at or below page `end`; its length, 0 = none.  Words of which
  * all pages are alike are one step. */
-static size_t chunk_idle(const struct mm_chunk *chunk, size_t end, size_t most, size_t *first)
+static MM_ONCE size_t chunk_idle(const struct mm_chunk *chunk, size_t end, size_t most, size_t *first)
 {
     size_t page = mm_align_down(end, MM_GRANULE_PAGES), length = 0;
     while (page > 0 && length < most) {

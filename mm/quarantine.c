@@ -32,7 +32,7 @@ static bool is_small(const struct mm_span *span)
     return mm_span_state(span) == MM_SPAN_SMALL;
 }
 
-static size_t bytes_of(const struct mm_span *span)
+static MM_ONCE size_t bytes_of(const struct mm_span *span)
 {
     return is_small(span) ? span->size : mm_span_bytes(span);
 }

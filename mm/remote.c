@@ -243,7 +243,7 @@ static enum result free_here(struct mm_cpu *cpu, struct mm_span *span, uint32_t 
     return FREED;
 }
 
-static enum result free_ownerless(struct mm_cpu *cpu, struct mm_span *span, uint32_t index)
+static MM_ONCE enum result free_ownerless(struct mm_cpu *cpu, struct mm_span *span, uint32_t index)
 {
     unsigned class = span->class;
     arch_flags flags = mm_central_lock(class);
