@@ -98,7 +98,7 @@ bool mm_arena_in_bounds(uintptr_t address)
            address <= __atomic_load_n(&highest, __ATOMIC_ACQUIRE);
 }
 
-struct mm_arena *mm_arena_next(uintptr_t address)
+MM_CALL struct mm_arena *mm_arena_next(uintptr_t address)
 {
     size_t index = address >> MM_ARENA_SHIFT;
     while (index < (size_t)1 << MM_ARENA_BITS) {
@@ -117,7 +117,7 @@ struct mm_arena *mm_arena_next(uintptr_t address)
     return NULL;
 }
 
-struct mm_arena *mm_arena_after(const struct mm_arena *arena)
+MM_CALL struct mm_arena *mm_arena_after(const struct mm_arena *arena)
 {
     uintptr_t next = arena->base + MM_ARENA_SIZE;
     return next == 0 ? NULL : mm_arena_next(next);

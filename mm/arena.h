@@ -79,10 +79,10 @@ void mm_arena_widen(uintptr_t base, uintptr_t last);
 bool mm_arena_in_bounds(uintptr_t address);
 
 /* The record at or above, at or below `address`; NULL = no more.  Both walk the map. */
-struct mm_arena *mm_arena_next(uintptr_t address);
+MM_CALL struct mm_arena *mm_arena_next(uintptr_t address);
 struct mm_arena *mm_arena_prev(uintptr_t address);
 /* The next one up. */
-struct mm_arena *mm_arena_after(const struct mm_arena *arena);
+MM_CALL struct mm_arena *mm_arena_after(const struct mm_arena *arena);
 
 unsigned mm_arena_count(void);
 int mm_arena_verify(void);

@@ -24,7 +24,7 @@ bool mm_budget_take(size_t size)
     return true;
 }
 
-void mm_budget_give(size_t size)
+MM_CALL void mm_budget_give(size_t size)
 {
     __atomic_fetch_sub(&held, size, __ATOMIC_RELAXED);
 }

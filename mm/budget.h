@@ -10,7 +10,7 @@
 
 /* Takes `size` bytes for frames that are about to be committed; false = over the limit. */
 bool mm_budget_take(size_t size);
-void mm_budget_give(size_t size);
+MM_CALL void mm_budget_give(size_t size);
 /* Would so many bytes more be under the limit? */
 bool mm_budget_allows(size_t size);
 

@@ -34,7 +34,7 @@ struct mm_cpu mm_cpu[MM_CPU_RECORDS] = {
     [0 ... MM_CPU_RECORDS - 1] = { .entry = { [0 ... MM_CLASSES - 1] = { .word = &mm_zero_word } } }
 };
 
-void mm_queue_push(struct mm_span **head, struct mm_span **tail, struct mm_span *span)
+MM_CALL void mm_queue_push(struct mm_span **head, struct mm_span **tail, struct mm_span *span)
 {
     span->next = NULL;
     span->prev = *tail;
@@ -46,7 +46,7 @@ void mm_queue_push(struct mm_span **head, struct mm_span **tail, struct mm_span 
     *tail = span;
 }
 
-void mm_queue_remove(struct mm_span **head, struct mm_span **tail, struct mm_span *span)
+MM_CALL void mm_queue_remove(struct mm_span **head, struct mm_span **tail, struct mm_span *span)
 {
     *(span->prev != NULL ? &span->prev->next : head) = span->next;
     *(span->next != NULL ? &span->next->prev : tail) = span->prev;

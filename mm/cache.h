@@ -156,7 +156,7 @@ int mm_cache_verify_listed(void);
 void mm_cache_reset(void);
 
 /* Queue of spans, doubly linked. */
-void mm_queue_push(struct mm_span **head, struct mm_span **tail, struct mm_span *span);
-void mm_queue_remove(struct mm_span **head, struct mm_span **tail, struct mm_span *span);
+MM_CALL void mm_queue_push(struct mm_span **head, struct mm_span **tail, struct mm_span *span);
+MM_CALL void mm_queue_remove(struct mm_span **head, struct mm_span **tail, struct mm_span *span);
 
 #endif

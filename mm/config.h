@@ -6,6 +6,7 @@
 #define MM_CONFIG_H
 
 #include "arch/arch.h"
+#include "cpu.h"
 
 /* <assert.h> is not a freestanding header. */
 #ifndef static_assert
@@ -121,6 +122,12 @@ static_assert(MM_CHUNK_PAGES >= MM_WORD_BITS, "a chunk's bitmaps are whole words
 static_assert(SH_GRANULE_SIZE <= MM_CHUNK_SIZE, "a granule lies in one chunk");
 static_assert(MM_CLASS_LIMIT >= 1024, "sizes to 1 KiB are looked up in one table");
 
+/* What is called from many places, or often, takes its arguments as the port's own functions do. */
+#ifdef ARCH_CALL
+#define MM_CALL ARCH_CALL
+#else
+#define MM_CALL
+#endif
 #define MM_NOINLINE __attribute__((noinline))
 /* Short, and called from several places: one copy where size counts, else as the compiler likes. */
 #ifdef __OPTIMIZE_SIZE__

@@ -250,7 +250,7 @@ static void check_zone(const char *caller, const struct mm_view *view, uint32_t 
               found, span->notes[index].allocated);
 }
 
-void mm_guard_check_zone(const char *caller, const struct mm_view *view)
+MM_CALL void mm_guard_check_zone(const char *caller, const struct mm_view *view)
 {
     if (view->span->notes == NULL) {
         return;

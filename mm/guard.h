@@ -58,7 +58,7 @@ void mm_guard_slot_report(const struct mm_dirt *dirt, struct mm_span *span, uint
 void mm_guard_collected(const char *caller, struct mm_span *span, uint32_t index, uintptr_t site);
 
 /* Reports a red zone that was written to; the object is the caller's. */
-void mm_guard_check_zone(const char *caller, const struct mm_view *view);
+MM_CALL void mm_guard_check_zone(const char *caller, const struct mm_view *view);
 
 /* A run that was just taken: were its pages, where they are filled, left alone?  If not they are filled
  * anew, and *dirt says what was in the first that was not: one report, however much was written. */

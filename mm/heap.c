@@ -235,7 +235,7 @@ static bool try_commit(uintptr_t base, size_t count)
     return ok;
 }
 
-bool mm_heap_commit(uintptr_t base, size_t count)
+MM_CALL bool mm_heap_commit(uintptr_t base, size_t count)
 {
     uintptr_t start = mm_align_down(base, SH_GRANULE_SIZE);
     uintptr_t last = base + ((count << MM_PAGE_SHIFT) - 1);
@@ -366,7 +366,7 @@ void mm_heap_return(uintptr_t base, size_t count)
     return_run(base, count);
 }
 
-void mm_heap_free(uintptr_t base, size_t count)
+MM_CALL void mm_heap_free(uintptr_t base, size_t count)
 {
     if (mm_mode.tier != 0) {
         mm_guard_run_freed(base, count);

@@ -29,7 +29,7 @@ uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool 
                         struct mm_span **descriptor);
 
 /* Gives a run back that is in no span any more; in tier 1 and above its memory is filled. */
-void mm_heap_free(uintptr_t base, size_t count);
+MM_CALL void mm_heap_free(uintptr_t base, size_t count);
 /* As free, for a run that was never used. */
 void mm_heap_return(uintptr_t base, size_t count);
 
@@ -37,7 +37,7 @@ void mm_heap_return(uintptr_t base, size_t count);
 bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit commit);
 
 /* Commits the granules under a run that the caller owns.  false = no frames. */
-bool mm_heap_commit(uintptr_t base, size_t count);
+MM_CALL bool mm_heap_commit(uintptr_t base, size_t count);
 
 /* Ready → Prepared, for whole granules that the caller owns. */
 void mm_heap_decommit(uintptr_t base, size_t count);

@@ -288,7 +288,7 @@ size_t mm_linear_bytes(void)
     return total_committed;
 }
 
-void *mm_fixed_obtain(struct mm_fixed *list, bool may_grow)
+MM_CALL void *mm_fixed_obtain(struct mm_fixed *list, bool may_grow)
 {
     arch_flags flags = mm_lock(&lock);
     void **record = list->first;
@@ -299,7 +299,7 @@ void *mm_fixed_obtain(struct mm_fixed *list, bool may_grow)
     return record != NULL ? record : mm_linear_alloc(list->size, 8, may_grow);
 }
 
-void mm_fixed_recycle(struct mm_fixed *list, void *record)
+MM_CALL void mm_fixed_recycle(struct mm_fixed *list, void *record)
 {
     arch_flags flags = mm_lock(&lock);
     *(void **)record = list->first;

@@ -40,8 +40,8 @@ struct mm_fixed {
     size_t size;
 };
 /* Both under the heap lock for the list; obtain takes it itself. */
-void *mm_fixed_obtain(struct mm_fixed *list, bool may_grow);
-void mm_fixed_recycle(struct mm_fixed *list, void *record);
+MM_CALL void *mm_fixed_obtain(struct mm_fixed *list, bool may_grow);
+MM_CALL void mm_fixed_recycle(struct mm_fixed *list, void *record);
 
 /* Releases every block to the port: for a shutdown without one that can detach. */
 void mm_linear_release(void);

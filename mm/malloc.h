@@ -30,6 +30,6 @@ bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted);
 
 /* A slot of the smallest class that fits and whose slots are all aligned, or pages.  A span that its size does
  * not tell is marked loose. */
-void *mm_malloc_aligned(size_t size, size_t align);
+MM_CALL void *mm_malloc_aligned(size_t size, size_t align);
 
 #endif

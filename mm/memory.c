@@ -19,7 +19,7 @@ static MM_ONCE size_t page_piece(uintptr_t at, size_t left)
     return piece < left ? piece : left;
 }
 
-void mm_memory_fill(uintptr_t base, size_t size, uint8_t byte)
+MM_CALL void mm_memory_fill(uintptr_t base, size_t size, uint8_t byte)
 {
     if (!mm_mode.demand) {
         memset((void *)base, byte, size);
@@ -33,7 +33,7 @@ void mm_memory_fill(uintptr_t base, size_t size, uint8_t byte)
     }
 }
 
-void mm_memory_zero(uintptr_t base, size_t size)
+MM_CALL void mm_memory_zero(uintptr_t base, size_t size)
 {
     mm_memory_fill(base, size, 0);
 }

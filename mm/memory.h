@@ -14,8 +14,8 @@
 void *memset(void *to, int byte, size_t size);
 void *memcpy(void *restrict to, const void *restrict from, size_t size);
 
-void mm_memory_fill(uintptr_t base, size_t size, uint8_t byte);
-void mm_memory_zero(uintptr_t base, size_t size);
+MM_CALL void mm_memory_fill(uintptr_t base, size_t size, uint8_t byte);
+MM_CALL void mm_memory_zero(uintptr_t base, size_t size);
 
 /* false = no frames for the target; nothing was copied. */
 bool mm_memory_copy(uintptr_t to, uintptr_t from, size_t size);

@@ -27,7 +27,7 @@ uintptr_t mm_port_reserve(uintptr_t hint, size_t size, size_t align)
     return 0;
 }
 
-void mm_port_release(uintptr_t base, size_t size)
+MM_CALL void mm_port_release(uintptr_t base, size_t size)
 {
     struct mm_hook_mark mark;
     mm_hook_enter(&mark);

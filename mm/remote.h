@@ -6,16 +6,12 @@
 
 #include "mm/cache.h"
 
-#ifndef ARCH_CALL
-#define ARCH_CALL
-#endif
-
 /* Frees slot `index` of a small manual span, whoever owns it; false = it is not live.  Nothing held. */
 bool mm_remote_free(struct mm_span *span, uint32_t index);
 
 /* The short way of sh_free: slot `index` of a small manual span, if that is another CPU's; false = it is not,
  * or the slot not live, and nothing is done.  Interrupts masked. */
-ARCH_CALL bool mm_remote_free_there(struct mm_span *span, uint32_t index);
+MM_CALL bool mm_remote_free_there(struct mm_span *span, uint32_t index);
 
 /* What was freed elsewhere becomes free: of all spans that were listed for this CPU.  Interrupts masked. */
 void mm_remote_drain(struct mm_cpu *cpu);

@@ -117,13 +117,13 @@ void mm_log(const char *format, ...)
     mm_hooks.log(line);
 }
 
-int mm_fault_found(const char *what, uintptr_t at)
+MM_CALL int mm_fault_found(const char *what, uintptr_t at)
 {
     mm_log("verify: %s: %x", what, at);
     return 1;
 }
 
-int mm_verify_equal(const char *what, size_t found, size_t counted)
+MM_CALL int mm_verify_equal(const char *what, size_t found, size_t counted)
 {
     if (found == counted) {
         return 0;

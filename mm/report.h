@@ -21,9 +21,9 @@ size_t mm_format_list(char *text, size_t size, const char *format, va_list argum
 void mm_log(const char *format, ...);
 
 /* For sh_verify.  Logs "verify: what: 0x…", the address or number where it is wrong; returns 1. */
-int mm_fault_found(const char *what, uintptr_t at);
+MM_CALL int mm_fault_found(const char *what, uintptr_t at);
 /* Logs "verify: what: N, but M counted" and returns 1 if they differ, else 0. */
-int mm_verify_equal(const char *what, size_t found, size_t counted);
+MM_CALL int mm_verify_equal(const char *what, size_t found, size_t counted);
 
 /* A caller's mistake: reported with no lock held and nothing changed.  Returns if the kernel's hook
  * does. */

@@ -173,7 +173,7 @@ static unsigned class_aligned(size_t size, size_t align)
     return class;
 }
 
-void *mm_malloc_aligned(size_t size, size_t align)
+MM_CALL void *mm_malloc_aligned(size_t size, size_t align)
 {
     unsigned class = class_aligned(size, align);
     bool large = class == MM_CLASSES;

@@ -65,7 +65,7 @@ struct mm_span *mm_span_obtain_spare(void)
     return obtain(MM_SLOTS_MAX, true);
 }
 
-void mm_span_recycle(struct mm_span *span)
+MM_CALL void mm_span_recycle(struct mm_span *span)
 {
     if (span == NULL) {
         return;
@@ -76,7 +76,7 @@ void mm_span_recycle(struct mm_span *span)
     mm_fixed_recycle(list_for(span->slots), span);
 }
 
-void mm_span_set_state(struct mm_span *span, enum mm_span_state state)
+MM_CALL void mm_span_set_state(struct mm_span *span, enum mm_span_state state)
 {
     uint32_t sequence = (span->state >> MM_SPAN_STATE_BITS) + 1;
     uint32_t word = sequence << MM_SPAN_STATE_BITS | (uint32_t)state;
@@ -210,7 +210,7 @@ bool mm_span_is_held(const struct mm_span *span, uint32_t index)
            (mm_word_get(&span->free[mm_span_words(span) + index / MM_WORD_BITS]) >> (index % MM_WORD_BITS) & 1) != 0;
 }
 
-bool mm_span_is_live(const struct mm_span *span, uint32_t index)
+MM_CALL bool mm_span_is_live(const struct mm_span *span, uint32_t index)
 {
     return !mm_span_is_free(span, index) && !mm_span_is_held(span, index) && !mm_span_is_late(span, index);
 }
@@ -247,7 +247,7 @@ static void view_fill(struct mm_view *view, uintptr_t address)
     view->live = live;
 }
 
-bool mm_span_view(uintptr_t address, struct mm_view *view)
+MM_CALL bool mm_span_view(uintptr_t address, struct mm_view *view)
 {
     if (!mm_mode.started || !mm_arena_in_bounds(address)) {
         return false;

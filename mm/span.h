@@ -174,7 +174,7 @@ static inline bool mm_span_is_late(const struct mm_span *span, uint32_t index)
 }
 
 /* Of any span that is in use; a large one's slot is 0. */
-bool mm_span_is_live(const struct mm_span *span, uint32_t index);
+MM_CALL bool mm_span_is_live(const struct mm_span *span, uint32_t index);
 
 /* Which slot of a small span an address lies in; may be past the last one. */
 static inline uint32_t mm_span_index(const struct mm_span *span, uintptr_t address)
@@ -188,7 +188,7 @@ struct mm_span *mm_span_obtain(uint32_t slots, bool may_grow);
 /* One with room for any span's bits, and without notes.  SH_THREAD, no lock. */
 struct mm_span *mm_span_obtain_spare(void);
 /* Takes back a dead descriptor; NULL is none. */
-void mm_span_recycle(struct mm_span *span);
+MM_CALL void mm_span_recycle(struct mm_span *span);
 
 /* Makes a dead descriptor a span over pages that the caller owns: fields, bits, page map, then state. */
 void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, enum sh_kind kind);
@@ -197,7 +197,7 @@ void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
 /* In use → dead: state, then the page map.  The pages stay the caller's. */
 void mm_span_close(struct mm_span *span);
 /* State alone, for a run that keeps its descriptor and page map. */
-void mm_span_set_state(struct mm_span *span, enum mm_span_state state);
+MM_CALL void mm_span_set_state(struct mm_span *span, enum mm_span_state state);
 /* The page map of [base, base + count pages) := span. */
 void mm_span_enter(struct mm_span *span, uintptr_t base, size_t page_count);
 
@@ -231,7 +231,7 @@ struct mm_view {
     bool live;
 };
 /* false: no span in use there. */
-bool mm_span_view(uintptr_t address, struct mm_view *view);
+MM_CALL bool mm_span_view(uintptr_t address, struct mm_view *view);
 
 /* The first span whose pages begin at or above *address, in address order; *address moves behind it.
  * NULL = no more.  Kept runs are seen too: their state is dead. */
