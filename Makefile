@@ -246,7 +246,7 @@ KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
 # The collector's suites and its client, or what stands in for them.
 KT_GC := $(if $(filter 1,$(GC)),$(KT_GC_TESTS) lisp lisp_object lisp_text lisp_compile lisp_eval lisp_builtin \
     lisp_programs,no_collector)
-KT_HOST_ONLY := test_script test_sweep test_lies test_linear test_remote
+KT_HOST_ONLY := test_script test_sweep test_lies test_linear test_remote test_kept
 KT_BOOT_ONLY := test_kernel test_cpus test_shootdown test_smp test_smp_gc test_timer test_timer_gc
 KT_KASAN := kasan test_kasan
 KT_HOST := $(filter-out $(KT_BOOT_ONLY),$(KT_COMMON) $(KT_GC)) rig_host rig_area rig_hooks \
@@ -445,7 +445,7 @@ KASAN_WITHOUT := $(if $(FILTER),, without=$(KASAN_SLOW))
 # The arena model: mm/ for 32 bits, scaled down, with what it writes in sections of its own and some of its
 # statics made visible, under a search for states.  build/model/<scale>/model.
 MODELS := page frame top
-MODEL_SHOWN := lowest highest few kept offered_base refusals room_lacked current spares spare_count
+MODEL_SHOWN := lowest highest few kept offered_base refusals lacked room_lacked current spares spare_count
 TEST_MODELS := $(MODELS:%=build/model/%/model)
 
 # $(1) = scale.

@@ -12,6 +12,7 @@
 #include "mm/fence.h"
 #include "mm/guard.h"
 #include "mm/heap.h"
+#include "mm/kept.h"
 #include "mm/linear.h"
 #include "mm/malloc.h"
 #include "mm/memory.h"
@@ -146,7 +147,7 @@ struct gc_span *gc_span_open_large(enum gc_kind kind, size_t size, bool *fresh)
         return NULL;
     }
     struct mm_span *span = mm_mode.tier == 4 ? mm_fence_alloc(size, mm_natural_align(size))
-                                             : mm_heap_span_large(mm_pages_for(size), 1, MM_SPAN_LARGE);
+                                             : mm_kept_obtain(mm_pages_for(size), 1);
     if (span == NULL) {
         recycle(gs, 0);
         return NULL;
@@ -176,7 +177,7 @@ void gc_span_release(struct gc_span *gs)
     } else if ((gs->span->flags & MM_SPAN_FENCED) != 0) {
         mm_fence_free(part(gs));
     } else if (mm_run_claim(gs->span, MM_SPAN_LARGE)) {
-        mm_heap_retire(part(gs));
+        mm_kept_retire(part(gs));
     }
 }
 

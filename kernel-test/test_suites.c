@@ -9,7 +9,7 @@ extern const struct suite suite_malloc, suite_misuse, suite_wrong_pointer,
     suite_wrong_size, suite_legal, suite_cache, suite_windows, suite_growth, suite_failure,
     suite_random, suite_stats, suite_trim, suite_demand, suite_interrupt, suite_shutdown,
     suite_trace, suite_script, suite_kernel, suite_timer, suite_arena, suite_pages, suite_span, suite_verify,
-    suite_tiers, suite_guarded, suite_explain, suite_sweep, suite_lies, suite_linear, suite_hooks, suite_central, suite_remote, suite_reserve, suite_kasan, suite_guard, suite_collect,
+    suite_tiers, suite_guarded, suite_explain, suite_sweep, suite_lies, suite_linear, suite_hooks, suite_central, suite_remote, suite_kept, suite_reserve, suite_kasan, suite_guard, suite_collect,
     suite_graph, suite_shapes, suite_hostile, suite_step, suite_sweeper, suite_collected_free, suite_marks, suite_finalize, suite_leak, suite_gc_context, suite_pause, suite_gc_tiers, suite_soak, suite_timer_gc, suite_lisp;
 /* of many CPUs */
 extern const struct suite suite_cpus, suite_shootdown, suite_smp, suite_smp_gc;
@@ -43,6 +43,7 @@ const struct suite *const test_suites[] = {
     &suite_sweep,
     &suite_lies,
     &suite_remote,
+    &suite_kept,
     &suite_linear,
 #endif
     &suite_random,

@@ -80,7 +80,7 @@ void mm_fence_settle(void)
             mm_heap_decommit(span->base, span->page_count);
             list_push(&pool, span);
         } else {
-            mm_heap_count_kept(span, false);
+            mm_heap_unkeep(span->page_count);
             span->flags |= MM_SPAN_FAULTED;
             mm_heap_fault(span->base, span->page_count);
         }
@@ -93,7 +93,7 @@ static void pool_add(struct mm_span *span, uintptr_t base)
     mm_span_open_large(span, base, MM_GRANULE_PAGES, MM_SPAN_DEAD);
     span->size = 0;
     span->flags = MM_SPAN_FENCED | MM_SPAN_LOOSE | MM_SPAN_POOL;
-    mm_heap_count_kept(span, true);
+    mm_heap_keep(span->page_count);
     mm_heap_decommit(base, MM_GRANULE_PAGES);
     list_push(&pool, span);
 }
@@ -186,7 +186,7 @@ struct mm_span *mm_fence_sample(size_t size, size_t align)
         list_push(&pool, span);
         return NULL;
     }
-    mm_heap_count_kept(span, false);
+    mm_heap_unkeep(span->page_count);
     open(span, size, align);
     mm_span_set_state(span, MM_SPAN_LARGE);
     return span;
@@ -248,7 +248,7 @@ bool mm_fence_free(struct mm_span *span)
     if (state == MM_SPAN_DEAD || !mm_run_claim(span, state)) {
         return false;
     }
-    mm_heap_count_kept(span, true);
+    mm_heap_keep(span->page_count);
     list_push(&pending, span);
     mm_fence_settle();
     return true;

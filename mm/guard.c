@@ -383,9 +383,9 @@ static bool slot_take_back(struct mm_span *span, uint32_t index)
 
 static void run_take_back(struct mm_span *span)
 {
-    mm_heap_count_kept(span, true);
+    mm_heap_keep(span->page_count);
     if (!mm_quarantine_put(span, span->base)) {
-        mm_heap_count_kept(span, false);
+        mm_heap_unkeep(span->page_count);
         mm_heap_release(span);
     }
 }

@@ -1,18 +1,13 @@
 /*
- * Page runs: allocation with growth and commit, spans over them, kept runs, give-back (see heap.h).
+ * Page runs: allocation with growth and commit, spans over them, give-back (see heap.h).
  *
- * 1. Lock.  The heap lock guards the page allocator, the counters and the kept runs.  It is never held
+ * 1. Lock.  The heap lock guards the page allocator and the counters.  It is never held
  *    across a call of the port: a run is taken under it, its granules are marked busy, the port commits
  *    with the lock released, and the result is joined under it again.  Whoever needs a granule that is
  *    busy waits.  A run that is being given back is taken meanwhile, so nobody can be handed it.
  *
  * 2. Commit.  What is committed and counted is always whole granules.  Failure frees the run; nothing
  *    else has changed.
- *
- * 3. Kept runs.  A large object's run of up to MM_RUN_CACHE_LIMIT bytes keeps its descriptor and page
- *    map when it is freed, four a size step and four steps an octave, so that the next large object of
- *    about its size costs two list operations.  They are taken from the page allocator's point of view,
- *    count as free, and go back to it when pages run short, at a trim, and when they exceed their share.
  */
 #include "mm/heap.h"
 
@@ -23,6 +18,7 @@
 #include "mm/fence.h"
 #include "mm/grow.h"
 #include "mm/guard.h"
+#include "mm/kept.h"
 #include "mm/linear.h"
 #include "mm/lock.h"
 #include "mm/memory.h"
@@ -32,50 +28,24 @@
 #include "mm/report.h"
 #include "mm/reserve.h"
 
-#define KEPT_OCTAVES 10 /* runs of 1 … 1023 pages */
-#define KEPT_STEPS (KEPT_OCTAVES * 4)
-#define KEPT_EACH 4
-#define KEPT_LOOK 5 /* steps at which a run for a request is looked for: up to twice its size */
-
-static_assert(MM_RUN_CACHE_LIMIT >> MM_PAGE_SHIFT >> KEPT_OCTAVES == 0, "every kept run has a step");
-
 struct mm_heap_counts mm_heap_counts;
 struct mm_lock mm_heap_lock = MM_LOCK_INIT(MM_RANK_HEAP);
 void (*mm_heap_released_probe)(uintptr_t base, size_t count);
 
-/* A stack a step. */
-static struct kept {
-    struct mm_span *run[KEPT_EACH];
-    size_t count;
-} kept[KEPT_STEPS];
-
-/* A kept run of a step that has `pages`. */
-static struct mm_span *kept_take(struct kept *step, size_t pages)
+/* Under the heap lock; others read the sum without it. */
+static void count_spans(size_t pages)
 {
-    for (size_t i = 0; i < step->count; i++) {
-        struct mm_span *span = step->run[i];
-        if (span->page_count >= pages) {
-            step->run[i] = step->run[--step->count];
-            mm_heap_counts.kept -= span->page_count;
-            return span;
-        }
-    }
-    return NULL;
+    __atomic_store_n(&mm_heap_counts.spans, mm_heap_counts.spans + pages, __ATOMIC_RELAXED);
 }
 
-/* Takes a kept run, the largest first, back into the page allocator; false = there is none. */
+/* Takes a kept run back into the page allocator; false = there is none. */
 static bool flush_one_kept(void)
 {
-    for (size_t i = KEPT_STEPS; i-- > 0;) {
-        arch_flags flags = mm_lock(&mm_heap_lock);
-        struct mm_span *span = kept_take(&kept[i], 1);
-        mm_unlock(&mm_heap_lock, flags);
-        if (span != NULL) {
-            mm_heap_release(span);
-            return true;
-        }
+    struct mm_span *span = mm_kept_drop();
+    if (span != NULL) {
+        mm_heap_release(span);
     }
-    return false;
+    return span != NULL;
 }
 
 /* Takes back a piece of what is cheap to take back, before growth or NULL; true = something came. */
@@ -136,7 +106,7 @@ static size_t account(uintptr_t base, size_t count, enum fate fate)
         case LOOKED_AT:
             break;
         case RETURNED:
-            mm_heap_counts.spans -= piece;
+            count_spans(-piece);
             mm_pages_free(base, piece);
             break;
         case COMMITTED:
@@ -159,7 +129,7 @@ static size_t account(uintptr_t base, size_t count, enum fate fate)
             mm_pages_disown(base, piece);
             mm_heap_counts.released -= released;
             mm_heap_counts.owned -= piece;
-            mm_heap_counts.spans -= piece;
+            count_spans(-piece);
             mm_heap_counts.faulted += piece;
             break;
         }
@@ -262,7 +232,7 @@ static bool take_rest(uintptr_t base, size_t done, size_t count, size_t *release
         bool ok = mm_pages_alloc_at(at, piece);
         if (ok) {
             *released += mm_pages_released(at, piece);
-            mm_heap_counts.spans += piece;
+            count_spans(piece);
         }
         mm_unlock(&mm_heap_lock, flags);
         if (!ok) {
@@ -283,7 +253,7 @@ static uintptr_t take_lowest(size_t count, size_t align, size_t *released)
         if (base != 0) {
             mm_pages_take(base, piece);
             *released = mm_pages_released(base, piece);
-            mm_heap_counts.spans += piece;
+            count_spans(piece);
         }
         mm_unlock(&mm_heap_lock, flags);
         if (piece == count || take_rest(base, piece, count, released)) {
@@ -408,13 +378,6 @@ void mm_heap_fault(uintptr_t base, size_t count)
     mm_budget_give((count - account(base, count, FAULTED)) << MM_PAGE_SHIFT);
 }
 
-void mm_heap_count_kept(const struct mm_span *span, bool kept_now)
-{
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    mm_heap_counts.kept += kept_now ? span->page_count : -(size_t)span->page_count;
-    mm_unlock(&mm_heap_lock, flags);
-}
-
 struct mm_span *mm_heap_descriptor(uint32_t slots)
 {
     bool asked = false;
@@ -469,60 +432,9 @@ struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind)
     return span;
 }
 
-/* Four steps an octave: the two bits below the highest. */
-static struct kept *kept_step(size_t pages)
-{
-    unsigned top = (unsigned)MM_WORD_BITS - 1 - arch_clz(pages);
-    return &kept[top < 2 ? pages : top * 4 + (pages >> (top - 2) & 3)];
-}
-
-/* A kept run of at least `pages`, the smallest step first; in use when it returns. */
-static struct mm_span *kept_get(size_t pages)
-{
-    if (pages > MM_RUN_CACHE_LIMIT >> MM_PAGE_SHIFT) {
-        return NULL;
-    }
-    struct kept *step = kept_step(pages), *end = step + KEPT_LOOK;
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    struct mm_span *span = NULL;
-    for (; step < end && step < kept + KEPT_STEPS && span == NULL; step++) {
-        span = kept_take(step, pages);
-    }
-    if (span != NULL) {
-        span->flags = 0;
-        span->free[0] = 0;
-        mm_span_set_state(span, MM_SPAN_LARGE);
-    }
-    mm_unlock(&mm_heap_lock, flags);
-    return span;
-}
-
-static bool kept_put(struct mm_span *span)
-{
-    size_t pages = span->page_count;
-    if (pages > MM_RUN_CACHE_LIMIT >> MM_PAGE_SHIFT) {
-        return false;
-    }
-    struct kept *step = kept_step(pages);
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    size_t share = mm_heap_counts.spans >> MM_RUN_CACHE_SHARE;
-    bool ok = step->count < KEPT_EACH &&
-              mm_heap_counts.kept + pages <= (share > MM_RUN_CACHE_LEAST ? share : MM_RUN_CACHE_LEAST);
-    if (ok) {
-        step->run[step->count++] = span;
-        mm_heap_counts.kept += pages;
-    }
-    mm_unlock(&mm_heap_lock, flags);
-    return ok;
-}
-
 struct mm_span *mm_heap_span_large(size_t page_count, size_t align, enum mm_span_state state)
 {
-    bool kept_run = state == MM_SPAN_LARGE && align == 1 && mm_mode.keeps;
-    struct mm_span *span = kept_run ? kept_get(page_count) : NULL;
-    if (span != NULL) {
-        return span;
-    }
+    struct mm_span *span;
     bool fresh;
     uintptr_t base =
         obtain(page_count, align, 1, mm_mode.demand && state == MM_SPAN_LARGE, &fresh, &span);
@@ -541,19 +453,6 @@ void mm_heap_release(struct mm_span *span)
     mm_span_close(span);
     mm_span_recycle(span);
     mm_heap_free(base, count);
-}
-
-void mm_heap_retire(struct mm_span *span)
-{
-    if (!mm_mode.keeps || !kept_put(span)) {
-        mm_heap_release(span);
-    }
-}
-
-void mm_heap_flush_kept(void)
-{
-    while (flush_one_kept()) {
-    }
 }
 
 /* Committed pages in no span. */
@@ -669,30 +568,16 @@ static void recount_page(const struct mm_chunk *chunk, uintptr_t at, struct reco
     }
 }
 
-static int kept_verify(void)
+static int dead_verify(void)
 {
-    size_t pages = 0;
-    int faults = 0;
-    for (const struct kept *step = kept; step < kept + KEPT_STEPS; step++) {
-        if (step->count > KEPT_EACH) {
-            return faults + mm_fault_found("kept runs: too many in step", (size_t)(step - kept));
-        }
-        for (size_t i = 0; i < step->count; i++) {
-            const struct mm_span *span = step->run[i];
-            if (!mm_span_is(span, MM_SPAN_DEAD) || kept_step(span->page_count) != step) {
-                faults += mm_fault_found("kept run", (uintptr_t)span);
-                continue;
-            }
-            pages += span->page_count;
-        }
-    }
-    pages += mm_quarantine_pages() + mm_fence_dead_pages() + mm_reserve_pages();
+    size_t pages = mm_quarantine_pages() + mm_fence_dead_pages() + mm_reserve_pages();
+    int faults = mm_kept_verify(&pages);
     return faults + mm_verify_equal("pages in kept runs", pages, mm_heap_counts.kept);
 }
 
 int mm_heap_verify(void)
 {
-    struct recount sum = { .faults = kept_verify() };
+    struct recount sum = { .faults = dead_verify() };
     for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
         for (size_t i = 0; i < MM_ARENA_PAGES; i++) {
             uintptr_t at = arena->base + (i << MM_PAGE_SHIFT);
@@ -711,8 +596,5 @@ void mm_heap_reset(void)
 {
     mm_heap_counts = (struct mm_heap_counts){ 0 };
     mm_lock_reset(&mm_heap_lock);
-    for (size_t step = 0; step < KEPT_STEPS; step++) {
-        kept[step].count = 0;
-    }
     mm_heap_released_probe = NULL;
 }

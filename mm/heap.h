@@ -11,7 +11,7 @@ struct mm_heap_counts {
     size_t owned;         /* given to the page allocator, less faulted */
     size_t released;      /* of those, without a frame */
     size_t spans;         /* in spans of any state and in kept runs */
-    size_t kept;          /* of those, in dead spans: kept runs, quarantine, guard pool */
+    size_t kept;          /* of those, in dead spans; atomic */
     size_t faulted;
 };
 extern struct mm_heap_counts mm_heap_counts;
@@ -47,8 +47,17 @@ void mm_heap_fault(uintptr_t base, size_t count);
 /* A descriptor, with idle frames given up for it if need be; NULL = metadata ran out. */
 struct mm_span *mm_heap_descriptor(uint32_t slots);
 
-/* A dead span that keeps its pages is counted, or is no more: kept runs, quarantine, guard pool. */
-void mm_heap_count_kept(const struct mm_span *span, bool kept_now);
+/* Pages of dead spans that keep them count, and no more: kept runs, quarantine, guard pool, reserve.  Any
+ * lock. */
+static inline void mm_heap_keep(size_t pages)
+{
+    __atomic_fetch_add(&mm_heap_counts.kept, pages, __ATOMIC_RELAXED);
+}
+
+static inline void mm_heap_unkeep(size_t pages)
+{
+    __atomic_fetch_sub(&mm_heap_counts.kept, pages, __ATOMIC_RELAXED);
+}
 
 /* A small span: descriptor, run, bits, page map; in use when it returns.  NULL = exhausted. */
 struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind);
@@ -56,11 +65,6 @@ struct mm_span *mm_heap_span_small(unsigned class, enum sh_kind kind);
 struct mm_span *mm_heap_span_large(size_t page_count, size_t align, enum mm_span_state state);
 /* Releases a span: nothing of it is touched after this.  The last act of whoever emptied it. */
 void mm_heap_release(struct mm_span *span);
-/* As release, for a large span whose state is dead already: its run may be kept for the next one. */
-void mm_heap_retire(struct mm_span *span);
-
-/* Gives all kept runs to the page allocator. */
-void mm_heap_flush_kept(void);
 
 /* Gives idle granules back, from the highest address down, until at most `keep` bytes are committed and
  * free; bytes given back.  SH_THREAD, no lock. */

@@ -10,6 +10,7 @@
 #include "mm/grow.h"
 #include "mm/guard.h"
 #include "mm/heap.h"
+#include "mm/kept.h"
 #include "mm/linear.h"
 #include "mm/lock.h"
 #include "mm/memory.h"
@@ -115,6 +116,7 @@ int sh_shutdown(void)
     mm_cache_reset();
     mm_central_reset();
     mm_heap_reset();
+    mm_kept_reset();
     mm_grow_reset();
     mm_pages_reset();
     mm_span_reset();
@@ -177,6 +179,7 @@ int sh_cpu_offline(unsigned cpu)
     }
     mm_cache_flush_all(&mm_cpu[cpu]);
     mm_reserve_release(cpu);
+    mm_kept_release(cpu);
     return SH_OK;
 }
 

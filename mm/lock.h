@@ -17,6 +17,7 @@ enum mm_rank {
     MM_RANK_GC_WORK,
     MM_RANK_CACHE,   /* of a guarded heap: its one cache */
     MM_RANK_CENTRAL, /* one a class; never two */
+    MM_RANK_KEPT,    /* one a CPU; never two */
     MM_RANK_HEAP,
     MM_RANK_ARENA,
     MM_RANK_META,

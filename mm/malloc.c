@@ -50,6 +50,7 @@
 #include "mm/fence.h"
 #include "mm/guard.h"
 #include "mm/heap.h"
+#include "mm/kept.h"
 #include "mm/malloc.h"
 #include "mm/memory.h"
 #include "mm/misuse.h"
@@ -122,7 +123,7 @@ void *mm_malloc_large(size_t size, size_t align)
     if (pages == 0 || !mm_mode.started || mm_dead() || from_nmi()) {
         return NULL;
     }
-    struct mm_span *span = mm_heap_span_large(pages, align >> MM_PAGE_SHIFT, MM_SPAN_LARGE);
+    struct mm_span *span = mm_kept_obtain(pages, align >> MM_PAGE_SHIFT);
     return span == NULL ? NULL : (void *)span->base;
 }
 
@@ -270,7 +271,7 @@ static MM_NOINLINE void free_plain(void *p, const char *caller, uintptr_t site)
     struct mm_span *span = mm_span_of(address);
     if (MM_LIKELY((mm_span_flags(span) & (MM_SPAN_FENCED | MM_SPAN_COLLECTED)) == 0 && address == span->base) &&
         free_run(span, MM_SPAN_LARGE)) {
-        mm_heap_retire(span);
+        mm_kept_retire(span);
     } else if (!free_special(span, address, caller, site)) {
         mm_misuse_pointer(caller, address);
     }

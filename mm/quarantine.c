@@ -70,7 +70,7 @@ static void release(const struct held *held)
     if (is_small(span)) {
         mm_slot_release(span, mm_span_index(span, held->base));
     } else {
-        mm_heap_count_kept(span, false);
+        mm_heap_unkeep(span->page_count);
         mm_heap_release(span);
     }
 }

@@ -61,8 +61,8 @@ static struct mm_span *exchange_run(struct reserve *reserve, struct mm_span *run
     arch_flags flags = mm_lock(&mm_heap_lock);
     struct mm_span *old = reserve->run;
     reserve->run = run;
-    mm_heap_counts.kept += run == NULL ? 0 : run->page_count;
-    mm_heap_counts.kept -= old == NULL ? 0 : old->page_count;
+    mm_heap_keep(run == NULL ? 0 : run->page_count);
+    mm_heap_unkeep(old == NULL ? 0 : old->page_count);
     mm_unlock(&mm_heap_lock, flags);
     return old;
 }
@@ -129,7 +129,7 @@ uintptr_t mm_reserve_take(size_t count, struct mm_span **descriptor)
         run->page_count -= (uint32_t)count;
         run->size = mm_span_bytes(run);
         base = run->base + run->size;
-        mm_heap_counts.kept -= count;
+        mm_heap_unkeep(count);
         if (run->page_count == 0) {
             reserve->run = NULL;
             used_up = run; /* no spare: it has room for one slot's bits */

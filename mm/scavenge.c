@@ -8,6 +8,7 @@
 #include "mm/context.h"
 #include "mm/fence.h"
 #include "mm/heap.h"
+#include "mm/kept.h"
 #include "mm/pages.h"
 #include "mm/quarantine.h"
 #include "mm/report.h"
@@ -19,7 +20,7 @@ size_t mm_scavenge(size_t keep)
         mm_quarantine_flush();
     }
     mm_cache_flush_empty();
-    mm_heap_flush_kept();
+    mm_kept_flush();
     return mm_heap_scavenge(keep);
 }
 

@@ -22,7 +22,7 @@
 #define MM_META_BLOCK ((size_t)4 << MM_PAGE_SHIFT)
 #define MM_META_FIRST ((size_t)2 << MM_PAGE_SHIFT)
 #define MM_QUEUE_LIMIT 1
-#define MM_RUN_CACHE_LIMIT ((size_t)2 << MM_PAGE_SHIFT)
-#define MM_RUN_CACHE_LEAST 2
+#define MM_RUN_CACHE_LIMIT ((size_t)9 << MM_PAGE_SHIFT) /* one page more than the largest class */
+#define MM_RUN_CACHE_LEAST 9
 
 #endif

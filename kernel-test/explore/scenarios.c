@@ -203,12 +203,68 @@ static void check_double_large(void)
     }
 }
 
+/* ---- large objects whose runs are kept ---- */
+
+#define KEPT_SIZE 33000
+
+/* All that is left is a run that CPU 0 keeps. */
+static void set_up_kept(void)
+{
+    port_window(0, 24);
+    port_init(2, false);
+    seen.kept[0] = sh_malloc(KEPT_SIZE);
+    while (sh_alloc_pages(1) != NULL) {
+    }
+    sh_free(seen.kept[0]);
+}
+
+static void take_kept(void)
+{
+    seen.got[0][0] = sh_malloc(KEPT_SIZE);
+}
+
+static void take_what_is_kept(void)
+{
+    seen.got[1][0] = sh_malloc(KEPT_SIZE);
+}
+
+static void check_kept(void)
+{
+    sound();
+    if ((seen.got[0][0] == NULL) == (seen.got[1][0] == NULL)) {
+        violated("there was one run, and %s got it", seen.got[0][0] == NULL ? "nobody" : "both");
+    }
+}
+
+static void set_up_to_keep(void)
+{
+    port_window(0, 64);
+    port_init(2, false);
+    seen.kept[0] = sh_malloc(KEPT_SIZE);
+}
+
+static void set_up_double_kept(void)
+{
+    set_up_to_keep();
+    port_expect_misuse();
+}
+
+static void check_taken(void)
+{
+    sound();
+    apart(KEPT_SIZE);
+    if (seen.got[1][0] == NULL) {
+        violated("no memory");
+    }
+}
+
 /* ---- frames that come and go ---- */
 
 /* Idle pages, a kept run, an empty span. */
 static void set_up_idle(void)
 {
     set_up_large();
+    sh_free(sh_malloc(KEPT_SIZE));
     seen.kept[1] = sh_alloc_pages(2);
     sh_free_pages(seen.kept[1]);
     sh_free(sh_malloc(1024));
@@ -317,6 +373,22 @@ const struct scenario scenarios_pages[] = {
       .setup = set_up_double_large,
       .fiber = { { free_large, 0, false }, { free_large, 1, false } },
       .check = check_double_large },
+    { .name = "kept-needed-elsewhere",
+      .setup = set_up_kept,
+      .fiber = { { take_kept, 0, false }, { take_what_is_kept, 1, false } },
+      .check = check_kept },
+    { .name = "kept-free-reuse",
+      .setup = set_up_to_keep,
+      .fiber = { { free_large, 0, false }, { take_what_is_kept, 1, false } },
+      .check = check_taken },
+    { .name = "kept-double-free",
+      .setup = set_up_double_kept,
+      .fiber = { { free_large, 0, false }, { free_large, 1, false } },
+      .check = check_double_large },
+    { .name = "kept-trim",
+      .setup = set_up_to_keep,
+      .fiber = { { free_large, 0, false }, { trim, 1, false } },
+      .check = sound },
     { .name = "trim-allocate",
       .setup = set_up_idle,
       .fiber = { { trim, 0, false }, { allocate_two, 1, false } },

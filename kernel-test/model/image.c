@@ -169,9 +169,10 @@ static void sort(uintptr_t *list, unsigned count)
 static void kept_rename(const struct mm_span *from, struct mm_span *to, bool *done)
 {
     for (unsigned i = 0; i < 40; i++) {
-        for (unsigned j = 0; j < kept[i].count; j++) {
-            if (kept[i].run[j] == from && !done[i * 4 + j]) {
-                kept[i].run[j] = to;
+        struct kept_step *step = &kept[0].step[i];
+        for (unsigned j = 0; j < step->count; j++) {
+            if (step->run[j] == from && !done[i * 4 + j]) {
+                step->run[j] = to;
                 done[i * 4 + j] = true;
             }
         }
@@ -225,14 +226,15 @@ static void normalise(void)
 {
     descriptors_sort();
     for (unsigned i = 0; i < 40; i++) {
-        for (size_t j = kept[i].count; j < 4; j++) {
-            kept[i].run[j] = NULL;
+        struct kept_step *step = &kept[0].step[i];
+        for (size_t j = step->count; j < 4; j++) {
+            step->run[j] = NULL;
         }
     }
     memset(&spares[spare_count], 0, (8 - spare_count) * sizeof spares[0]);
     mm_cpu[0].large_frees = 0;
     refusals = 0;
-    room_lacked = 0;
+    lacked = room_lacked = 0;
     offered_base = 0;
 }
 

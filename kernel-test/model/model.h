@@ -154,13 +154,16 @@ void check_run(uintptr_t base, size_t pages, size_t align, bool eager);
 /* Statics of mm/, made visible in the copy that is linked here (Makefile: MODEL_SHOWN). */
 extern struct mm_fixed few;
 extern struct kept {
-    struct mm_span *run[4];
-    size_t count;
-} kept[10 * 4];
+    size_t pages;
+    struct kept_step {
+        struct mm_span *run[4];
+        size_t count;
+    } step[10 * 4];
+} kept[1];
 extern uintptr_t offered_base;
 extern uintptr_t lowest, highest;
 extern unsigned refusals;
-extern size_t room_lacked;
+extern size_t lacked, room_lacked;
 struct remainder {
     uintptr_t base;
     size_t size;
