@@ -71,5 +71,5 @@ bool mm_may_wait(void)
 
 bool mm_may_flush(void)
 {
-    return mm_context() == SH_THREAD && (mm_cpus == 1 || arch_irq_enabled());
+    return mm_may_grow() && (mm_cpus == 1 || arch_irq_enabled());
 }
