@@ -55,8 +55,8 @@ static struct mm_span *spare_pop(struct reserve *reserve)
     return span;
 }
 
-/* Replaces the run; the old one, NULL = none. */
-static struct mm_span *exchange_run(struct reserve *reserve, struct mm_span *run)
+/* The old run goes back to the heap. */
+static void replace_run(struct reserve *reserve, struct mm_span *run)
 {
     arch_flags flags = mm_lock(&mm_heap_lock);
     struct mm_span *old = reserve->run;
@@ -64,7 +64,9 @@ static struct mm_span *exchange_run(struct reserve *reserve, struct mm_span *run
     mm_heap_keep(run == NULL ? 0 : run->page_count);
     mm_heap_unkeep(old == NULL ? 0 : old->page_count);
     mm_unlock(&mm_heap_lock, flags);
-    return old;
+    if (old != NULL) {
+        mm_heap_release(old);
+    }
 }
 
 static bool fill_spares(struct reserve *reserve)
@@ -98,10 +100,7 @@ static void fill(struct reserve *reserve)
 {
     struct mm_span *run = fill_spares(reserve) ? make_run() : NULL;
     if (run != NULL) {
-        run = exchange_run(reserve, run);
-        if (run != NULL) {
-            mm_heap_release(run);
-        }
+        replace_run(reserve, run);
     }
 }
 
@@ -145,10 +144,8 @@ uintptr_t mm_reserve_take(size_t count, struct mm_span **descriptor)
 
 void mm_reserve_release(unsigned cpu)
 {
-    struct mm_span *span = exchange_run(&reserves[cpu], NULL);
-    if (span != NULL) {
-        mm_heap_release(span);
-    }
+    struct mm_span *span;
+    replace_run(&reserves[cpu], NULL);
     do {
         arch_flags flags = mm_lock(&mm_heap_lock);
         span = spare_pop(&reserves[cpu]);
