@@ -171,6 +171,8 @@ void port_frames(unsigned frames); /* so many may be Ready; the rest is refused 
 void port_init(unsigned cpus, bool handlers);
 struct sh_config;
 void port_init_as(const struct sh_config *config, bool handlers); /* but for its size and hooks */
+/* Where set-up and checks run; CPU 0 until it is said. */
+void port_be(unsigned cpu);
 /* May a CPU touch this page of the region? */
 bool port_touchable(uint32_t page);
 unsigned port_misuses(void);

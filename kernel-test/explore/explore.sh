@@ -27,6 +27,7 @@ END
     cat <<END
 $own/unlock-relaxed.patch remote-free-queue-overflow:pso - remote-free-queue-overflow:tso
 $own/remote-free-by-a-store.patch remote-remote:sc
+$own/abandoned-list-is-left.patch remote-free-offline:sc
 $own/claimed-by-a-store.patch large-double-free:sc
 $own/fast-paths-not-masked.patch interrupt-malloc:sc
 $own/refill-not-masked.patch interrupt-refill:sc

@@ -17,6 +17,7 @@ static struct machine {
     uint8_t range[HEAP_PAGES]; /* of the first page of a reservation: its pages */
     uint8_t misuses, misuses_expected;
     uint8_t frames;            /* that may still be taken */
+    uint8_t cpu;               /* where no fiber runs: the CPU all the same */
 } machine STATE = { .frames = 255 };
 static char last_words[256];
 
@@ -31,6 +32,11 @@ void port_window(unsigned first, unsigned pages)
 void port_frames(unsigned frames)
 {
     memory_put8(&machine.frames, (uint8_t)frames);
+}
+
+void port_be(unsigned cpu)
+{
+    memory_put8(&machine.cpu, (uint8_t)cpu);
 }
 
 bool port_touchable(uint32_t page)
@@ -100,7 +106,7 @@ void port_init(unsigned cpus, bool handlers)
 
 unsigned sh_kernel_cpu(void)
 {
-    return running ? cpu_now : 0;
+    return running ? cpu_now : machine.cpu;
 }
 
 void sh_kernel_panic(enum sh_panic kind, const char *report)

@@ -5,6 +5,7 @@
 #include "kernel-test/explore/explore.h"
 
 #include "mm/mm.h"
+#include "mm/remote.h"
 
 enum { SLOTS = 4, SPANS = 4, SIZE = 1024 };
 
@@ -79,6 +80,14 @@ static void set_up_full_3(void)
     set_up(3, 1);
 }
 
+/* Half of the only span is free. */
+static void set_up_half_3(void)
+{
+    set_up(3, 1);
+    sh_free(seen.kept[0][0]);
+    sh_free(seen.kept[0][1]);
+}
+
 /* One object left in the only span. */
 static void set_up_last(void)
 {
@@ -98,9 +107,7 @@ static void set_up_queue(void)
 /* A span in central, with two of its slots free. */
 static void set_up_central(void)
 {
-    set_up(3, 1);
-    sh_free(seen.kept[0][0]);
-    sh_free(seen.kept[0][1]);
+    set_up_half_3();
     sh_cpu_offline(0);
 }
 
@@ -213,6 +220,34 @@ static void check_4(void)
     settled(4, 0);
 }
 
+/* CPU 0 is gone: nobody looks at its list, and what was freed is free all the same. */
+static void gone(size_t live)
+{
+    port_be(1);
+    settled(live, 0);
+    if (mm_remote_waiting(&mm_cpu[0])) {
+        violated("a CPU that is gone has late frees on its list");
+    }
+    uintptr_t at = 0;
+    const struct mm_span *span;
+    do {
+        span = mm_span_next(&at);
+        if (span != NULL && mm_span_state(span) == MM_SPAN_SMALL && mm_remote_late(span) != 0) {
+            violated("%u late frees of the span at %p are not free", mm_remote_late(span), (void *)span->base);
+        }
+    } while (span != NULL && at != 0);
+}
+
+static void check_gone_2(void)
+{
+    gone(2);
+}
+
+static void check_gone_3(void)
+{
+    gone(3);
+}
+
 static void check_queue(void)
 {
     settled(3 * SLOTS - 4, 0);
@@ -235,12 +270,13 @@ const struct scenario scenarios_remote[] = {
     TWO("remote-free-local-free", set_up_full, free_0, free_1, check_2),
     TWO("remote-all-local-all", set_up_full, free_half, free_other_half, check_0),
     TWO("remote-free-trim", set_up_last, trim, free_0, check_0),
-    TWO("remote-free-offline", set_up_full, go_offline, free_0, check_3),
+    TWO("remote-free-offline", set_up_full, go_offline, free_0, check_gone_3),
     TWO("remote-free-queue-overflow", set_up_queue, free_0, free_other_half, check_queue),
     { .name = "remote-remote", .setup = set_up_full_3,
       .fiber = { { free_0, 1, false }, { free_1, 2, false } }, .check = check_2 },
     THREE("remote-remote-refill", set_up_full_3, take, free_0, free_1, check_3),
-    THREE("remote-remote-offline", set_up_full_3, go_offline, free_0, free_1, check_2),
+    THREE("remote-remote-offline", set_up_full_3, go_offline, free_0, free_1, check_gone_2),
+    THREE("remote-free-offline-take", set_up_half_3, go_offline, take, free_2, check_gone_2),
     { .name = "central-take-free", .setup = set_up_central,
       .fiber = { { take, 1, false }, { free_2, 2, false } }, .check = check_2 },
     { .name = "central-take-last-free", .setup = set_up_central,
