@@ -1,8 +1,8 @@
 #!/bin/sh
 # Breaks the heap on purpose and expects the tests to notice.
 #
-#   mutants.sh              all of kernel-test/mutants/*.patch, two at a time
-#   MUTANT=name mutants.sh  that one
+#   mutants.sh              all of kernel-test/mutants/*.patch and kernel-test/explore/controls/*.patch, two at a time
+#   MUTANT=name mutants.sh  that one, or those
 #
 # A patch begins with what it breaks:
 #
@@ -12,11 +12,14 @@
 #                            simulated machine: sim-x86
 #   Machine: model scale     the arena model of that scale; Test is one of its cases
 #   Machine: host-tsan       threads as CPUs under the thread sanitizer, whose reports count too
+#   Machine: explore quick   the explorer; what finds it is behind Found: (see explore.sh).  x86/quick and
+#                            arm/quick are those of page tables
 #
 # Each is applied to a copy of the tree, in build/mutants/<name>/, where the host's 32-bit suites are
 # built and run; with a Machine line that machine's kernel is booted instead, with the words on its
-# command line, or the model is run.  A test that fails, a crash and a hang all kill the mutant.  One that survives, a patch
-# that does not apply and one that does not build fail the run; their copies stay for a look.
+# command line, or the model is run, or the scenario searched.  A test that fails, a crash and a hang all
+# kill the mutant.  One that survives, a patch that does not apply and one that does not build fail the run;
+# their copies stay for a look.
 set -u
 
 cd "$(dirname "$0")/.." || exit 2
@@ -43,20 +46,45 @@ copy_tree() {
     done
 }
 
+# The program that has a scenario, x86/name or a name alone; a program's own are `quick`.
+explorer_of() {
+    case $1 in
+    */*) echo "build/explore/${1%%/*}/explore" ;;
+    *) echo build/explore/explore ;;
+    esac
+}
+
 # What has to be built for a machine and its words.
 target_of() {
     case $1 in
     host32) echo build/host32/host-test ;;
     host-tsan) echo build/host-tsan/cpus-test ;;
     model) echo "build/model/$2/model" ;;
+    explore) explorer_of "$2" ;;
     sim-*) echo "build/$1" ;;
     *) echo "build/$1/kernel.elf" ;;
     esac
 }
 
-# Runs in the copy: host32 [suite[/test]], model scale [case], or a machine and words for its command line.  Says nothing
-# if all tests pass, else what ended it.
+# Searches a scenario in its mode, or all of a program's.  Says nothing, or which one fails.
+search() {
+    { timeout -k 2 "$LIMIT" "$(explorer_of "$1")" "${1#*/}"; echo "status $?"; } 2>&1 | tee build/run.log | awk '
+        /^explore: (no scenario is called|a mode is)/ { unknown = 1 }
+        /^FAIL / && first == "" { first = $2; sub(/:$/, "", first) }
+        /^status / { status = $2 }
+        END {
+            if (first != "") print first
+            else if (status != 0 && !unknown) print "the explorer ends with status " status
+        }'
+}
+
+# Runs in the copy: host32 [suite[/test]], model scale [case], explore scenario, or a machine and words for
+# its command line.  Says nothing if all tests pass, else what ended it.
 run_tests() {
+    if [ "$1" = explore ]; then
+        search "$2"
+        return
+    fi
     if [ "$1" = host32 ]; then
         shift
         { timeout -k 2 "$LIMIT" build/host32/host-test "$@"; echo "status $?"; } 2>&1
@@ -112,6 +140,12 @@ run_mutant() {
     words=
     case $machine in *' '*) words=${machine#* } ;; esac
     config=${config:-host32}
+    test=$(header "$patch" Test)
+    first="$words $test"
+    if [ "$config" = explore ]; then
+        test=$(header "$patch" Found)
+        first=${test%% *}
+    fi
     target=$(target_of "$config" "$words")
 
     copy_tree "$dir" "$config"
@@ -124,9 +158,8 @@ run_mutant() {
         say BROKEN "$name" "(it does not build: $dir.log)"
         return
     fi
-    test=$(header "$patch" Test)
     why=
-    [ -z "$test" ] || why=$(cd "$dir" && LIMIT=$LIMIT_ONE && run_tests "$config" $words "$test")
+    [ -z "$test" ] || why=$(cd "$dir" && LIMIT=$LIMIT_ONE && run_tests "$config" $first)
     [ -n "$why" ] || why=$(cd "$dir" && run_tests "$config" $words)
     if [ -z "$why" ]; then
         say SURVIVED "$name" "($(header "$patch" Rule))"
@@ -143,17 +176,22 @@ if [ "${1:-}" = --one ]; then
 fi
 
 if [ -n "${MUTANT:-}" ]; then
-    patches=kernel-test/mutants/$MUTANT.patch
-    [ -r "$patches" ] || { echo "mutants.sh: no such mutant: $MUTANT" >&2; exit 2; }
+    patches=
+    for name in $MUTANT; do
+        patch=$(ls kernel-test/mutants/"$name".patch kernel-test/explore/controls/"$name".patch 2>/dev/null)
+        [ -n "$patch" ] || { echo "mutants.sh: no such mutant: $name" >&2; exit 2; }
+        patches="$patches $patch"
+    done
 else
-    patches=$(ls kernel-test/mutants/*.patch)
+    patches=$(ls kernel-test/mutants/*.patch kernel-test/explore/controls/*.patch)
 fi
 
 # The unbroken tree first: what it built is what the copies begin with.
 mkdir -p build
-targets=build/host32/host-test
+targets=
 for patch in $patches; do
-    header "$patch" Machine
+    machine=$(header "$patch" Machine)
+    echo "${machine:-host32}"
 done | sort -u >build/mutants.machines
 while read -r machine words; do
     targets="$targets $(target_of "$machine" "$words")"
@@ -165,7 +203,6 @@ expect_sound() {
     set -- "$1" "${2:-}" "$(run_tests $1 ${2:-})"
     [ -z "$3" ] || { echo "mutants.sh: without a mutant, $1 ${2:-}: $3" >&2; exit 1; }
 }
-expect_sound host32
 while read -r machine words; do
     expect_sound "$machine" "$words"
 done <build/mutants.machines
