@@ -131,7 +131,7 @@ EXTRA_x86-kasan := -DKASAN $(KASAN_FLAGS)
 EXTRA_arm-kasan := -DKASAN $(KASAN_FLAGS)
 EXTRA_host32-up := $(EXTRA_host32) -DSH_MAX_CPUS=1
 EXTRA_host32-p12 := $(EXTRA_host32) -DSH_MAX_CPUS=1
-EXTRA_host32-p14 := $(EXTRA_host32)
+EXTRA_host32-p14 := $(EXTRA_host32) '-DSH_CONFIG_HEADER="kernel-test/rig_number.h"'
 # The heap of addresses below 32 MiB, with arenas and chunks of 1 MiB: a look at everything is cheap,
 # and growth meets their ends.
 EXTRA_host32-small := -DMM_ARENA_SHIFT=20 -DMM_CHUNK_SHIFT=20 -DMM_ADDRESS_BITS=25 -mpopcnt
@@ -585,7 +585,7 @@ $(if $(filter 1,$(GC)),host 64-bit$(COMMA) threads as CPUs$(COMMA) thread saniti
 host 64-bit, address sanitizer|timeout 400 build/host-asan/host-test $(FILTER)
 host 32-bit|timeout 400 build/host32/host-test $(FILTER)
 host 32-bit, 4 KiB heap pages, one CPU|timeout 400 build/host32-p12/host-test $(FILTER)
-host 32-bit, 16 KiB heap pages|timeout 400 build/host32-p14/host-test $(FILTER)
+host 32-bit, 16 KiB heap pages, CPUs by number|timeout 400 build/host32-p14/host-test $(FILTER)
 endef
 export TESTS
 

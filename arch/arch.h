@@ -217,8 +217,9 @@ sh_paddr sh_kernel_root_table(uintptr_t address);
  * the offender.  Corruption: the heap answers NULL from now on.  The text is static. */
 void sh_kernel_panic(enum sh_panic kind, const char *report);
 
-/* The number of the running CPU, 0 … cpus − 1.  Any context.  SH_CPU_NUMBER in the configuration
- * header may give an inline expression instead, SH_CPU_POINTER one for sh_cpu_area() of this CPU. */
+/* The number of the running CPU, 0 … cpus − 1; calls of a CPU with a higher one are misuse.  Any context.
+ * SH_CPU_NUMBER in the configuration header may give an inline expression instead, SH_CPU_POINTER one for
+ * sh_cpu_area() of this CPU, which is believed. */
 unsigned sh_kernel_cpu(void);
 
 #ifdef __cplusplus

@@ -42,6 +42,7 @@ struct entry {
 };
 
 static struct entry (*entries)[GC_KINDS][MM_CLASSES]; /* [cpus] */
+static struct entry nobodys = { .word = &mm_zero_word }; /* of a CPU that is not known: no span */
 static unsigned cpu_count;
 
 size_t gc_alloc_live;
@@ -103,7 +104,8 @@ void gc_alloc_flush(enum gc_kind kind)
 
 static struct entry *entry_for(enum gc_kind kind, unsigned class)
 {
-    return &entries[mm_cpu_self() - mm_cpu][kind][class];
+    const struct mm_cpu *cpu = mm_cpu_self();
+    return MM_LIKELY(mm_cpu_known(cpu)) ? &entries[cpu - mm_cpu][kind][class] : &nobodys;
 }
 
 /* A span with free slots from the lists; NULL = none. */
@@ -272,7 +274,7 @@ static MM_NOINLINE void *allocate(enum gc_kind kind, size_t size, uintptr_t site
     uint32_t index;
     uintptr_t object = 0;
     enum sh_context context = mm_context();
-    if (!gc.started || mm_dead() || context == SH_NMI) {
+    if (!gc.started || mm_dead() || mm_misuse_cpu() || context == SH_NMI) {
         return NULL;
     }
     if (context == SH_THREAD && gc.config.automatic && gc_pace_due()) {

@@ -279,7 +279,12 @@ wait "$compiling"
 
 for c in $configs; do
     heap_page=8 arch_page=4 cpus=8
-    case $c in *-p12-*) heap_page=4 cpus=1 ;; *-p14-*) heap_page=16 ;; *) cpus=1 ;; esac
+    case $c in
+    *-p12-*) heap_page=4 cpus=1 ;;
+    *-p14-*) heap_page=16 ;;
+    *-number-*) cpus='8 that SH_CPU_NUMBER tells' ;;
+    *) cpus=1 ;;
+    esac
     case $c in *-64k) arch_page=64 ;; esac
     case $c in *-x86) machine=x86 ;; *) machine=arm ;; esac
     check_built "$c" \

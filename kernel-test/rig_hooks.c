@@ -22,16 +22,16 @@ static char log_text[LOG_SIZE];
 static size_t log_length;
 static bool stopped;
 
-static unsigned cpu_now;
+unsigned rig_cpu_now;
 
 unsigned sh_kernel_cpu(void)
 {
-    return cpu_now;
+    return rig_cpu_now;
 }
 
 void rig_cpu(unsigned cpu)
 {
-    cpu_now = cpu;
+    rig_cpu_now = cpu;
 }
 
 /* What the heap says is printable, and has an end. */
@@ -183,6 +183,6 @@ void rig_hooks_forget(void)
 {
     panic_awaited = panic_leaves = panic_returns = stopped = false;
     context_now = SH_THREAD;
-    cpu_now = 0;
+    rig_cpu_now = 0;
     rig_log_clear();
 }

@@ -5,6 +5,8 @@
  *
  * One thread plays all CPUs, a call at a time.
  */
+#include <stdio.h>
+
 #include "kernel-test/test_util.h"
 
 #include "mm/cache.h"
@@ -370,7 +372,168 @@ static void every_tier_takes_frees_from_elsewhere(void)
         cross(tier, false);
 }
 
+/* ---- a number that sh_init was not told of ---- */
+
+#if !defined(SH_CPU_POINTER)
+
+static void *got;
+
+static void malloc_small(void *p)
+{
+    (void)p;
+    got = sh_malloc(SIZE);
+}
+
+static void malloc_middle(void *p)
+{
+    (void)p;
+    got = sh_malloc(5000);
+}
+
+static void malloc_large(void *p)
+{
+    (void)p;
+    got = sh_malloc(100000);
+}
+
+static void calloc_small(void *p)
+{
+    (void)p;
+    got = sh_calloc(3, SIZE);
+}
+
+static void aligned(void *p)
+{
+    (void)p;
+    got = sh_aligned_alloc(256, SIZE);
+}
+
+static void alloc_pages(void *p)
+{
+    (void)p;
+    got = sh_alloc_pages(2);
+}
+
+static void grow_it(void *p)
+{
+    got = sh_realloc(p, 20000);
+}
+
+static void free_pages_of(void *p)
+{
+    sh_free_pages(p);
+}
+
+static void free_sized_it(void *p)
+{
+    sh_free_sized(p, SIZE);
+}
+
+/* Told once, by name, with nothing given and nothing changed. */
+static void refused(unsigned number, const char *name, void (*call)(void *p), void *p)
+{
+    char text[64];
+    struct sh_stats before, after;
+
+    snprintf(text, sizeof text, MM_CPU_NUMBER_OF ": CPU %u calls, and sh_config.cpus is 3", number);
+    got = NULL;
+    sh_stats(&before);
+    rig_cpu(number);
+    if (!rig_panics(SH_PANIC_MISUSE, text, call, p) || rig_panic_count() != 1 || got != NULL)
+        t_fail(__FILE__, __LINE__, "%s by CPU %u: %p, %u reports, \"%s\"", name, number, got,
+               rig_panic_count(), rig_report());
+    rig_cpu(0);
+    sh_stats(&after);
+    EXPECT_EQ(after.mallocs, before.mallocs);
+    EXPECT_EQ(after.frees, before.frees);
+    EXPECT_EQ(after.heap_in_use, before.heap_in_use);
+}
+
+static void strange(unsigned number)
+{
+    static void (*const takes[])(void *) = { malloc_small, malloc_middle, malloc_large, calloc_small,
+                                             aligned, alloc_pages };
+    static const char *const names[] = { "malloc", "malloc(5000)", "malloc(100000)", "calloc",
+                                         "aligned_alloc", "alloc_pages" };
+    struct t_block large = t_take(60000, 7);
+    void *pages = sh_alloc_pages(3);
+
+    EXPECT(pages != NULL);
+    for (unsigned i = 0; i < sizeof takes / sizeof takes[0]; i++)
+        refused(number, names[i], takes[i], NULL);
+    refused(number, "free", free_it, (void *)held[0]);     /* of a full span */
+    refused(number, "free", free_it, (void *)held[slots]); /* of CPU 0's current one */
+    refused(number, "free_sized", free_sized_it, (void *)held[0]);
+    refused(number, "realloc", grow_it, (void *)held[1]);
+    refused(number, "free", free_it, large.p);
+    refused(number, "free_pages", free_pages_of, pages);
+    for (unsigned i = 0; i < count; i++)
+        EXPECT(t_holds((void *)held[i], SIZE, i));
+    t_give(&large);
+    sh_free_pages(pages);
+    EXPECT_WHOLE();
+}
+
+static void strangers(unsigned tier, unsigned sample)
+{
+    static const unsigned numbers[] = { 3, SH_MAX_CPUS - 1, SH_MAX_CPUS, SH_MAX_CPUS + 1, 0x7fffffff,
+                                        0xffffffff };
+    struct sh_config config = { .size = sizeof(config), .cpus = 3, .hooks = rig_hooks(), .tier = tier,
+                                .guard_sample = sample };
+
+    rig_start(0, &config);
+    slots = mm_class[mm_class_of(SIZE)].slots;
+    count = 0;
+    take(0, slots + 1);
+    for (unsigned i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (numbers[i] >= 3)
+            strange(numbers[i]);
+    for (unsigned i = 0; i < count; i++)
+        give(0, i);
+    EXPECT_EQ(live(), 0);
+    EXPECT_WHOLE();
+}
+
+static void a_cpu_that_sh_init_was_not_told_of_is_misuse(void)
+{
+    for (unsigned tier = 0; tier <= 4; tier++)
+        strangers(tier, 0);
+    strangers(0, 1);
+}
+
+/* What has gone to central is not its either. */
+static void nothing_of_centrals_goes_to_a_cpu_that_is_not_known(void)
+{
+    start();
+    take(0, slots);
+    give(0, 1);
+    EXPECT_EQ(sh_cpu_offline(0), SH_OK);
+    rig_cpu(5);
+    EXPECT(rig_panics(SH_PANIC_MISUSE, MM_CPU_NUMBER_OF ": CPU 5 calls, and sh_config.cpus is 3", malloc_small, NULL));
+    EXPECT(got == NULL);
+    EXPECT_WHOLE();
+    take(1, 1);
+    EXPECT(held[count - 1] == held[1]);
+}
+
+#else
+
+static void a_cpu_that_sh_init_was_not_told_of_is_misuse(void)
+{
+    t_skip("CPUs are told by a pointer");
+}
+
+static void nothing_of_centrals_goes_to_a_cpu_that_is_not_known(void)
+{
+    t_skip("CPUs are told by a pointer");
+}
+
+#endif
+
 static const struct test tests[] = {
+    { "a_cpu_that_sh_init_was_not_told_of_is_misuse", a_cpu_that_sh_init_was_not_told_of_is_misuse },
+    { "nothing_of_centrals_goes_to_a_cpu_that_is_not_known",
+      nothing_of_centrals_goes_to_a_cpu_that_is_not_known },
     { "a_slot_freed_elsewhere_serves_its_owner_again", a_slot_freed_elsewhere_serves_its_owner_again },
     { "one_list_entry_a_span_however_many_frees", one_list_entry_a_span_however_many_frees },
     { "the_last_slot_freed_elsewhere_empties_the_span", the_last_slot_freed_elsewhere_empties_the_span },

@@ -334,6 +334,60 @@ static void cpus_come_late_and_go(void)
     smp_storm_end();
 }
 
+/*
+ * A CPU that sh_init was not told of
+ */
+
+static void *given, *lent;
+
+static void take_small(void *arg)
+{
+    (void)arg;
+    given = sh_malloc(64);
+}
+
+static void take_pages(void *arg)
+{
+    (void)arg;
+    given = sh_alloc_pages(1);
+}
+
+static void free_lent(void *arg)
+{
+    (void)arg;
+    sh_free(lent);
+}
+
+static void (*strangers_call)(void *arg);
+
+static void by_the_last_cpu(void *arg)
+{
+    k_cpu_start(k_cpus() - 1, strangers_call, arg);
+    k_cpus_wait();
+}
+
+static void a_cpu_that_sh_init_was_not_told_of_is_misuse(void)
+{
+    static void (*const calls[])(void *arg) = { take_small, take_pages, free_lent };
+    const struct sh_config config = { .size = sizeof config, .hooks = rig_cpu_hooks(), .cpus = k_cpus() - 1 };
+
+#ifdef SH_CPU_POINTER
+    t_skip("CPUs are told by a pointer");
+    return;
+#endif
+    rig_start(0, &config);
+    lent = sh_malloc(64);
+    for (unsigned i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        strangers_call = calls[i];
+        given = NULL;
+        EXPECT(rig_panics(SH_PANIC_MISUSE, "sh_kernel_cpu: CPU ", by_the_last_cpu, NULL));
+        EXPECT_EQ(rig_panic_count(), 1);
+        EXPECT(given == NULL && sh_object_of(lent, NULL));
+        EXPECT_WHOLE();
+    }
+    sh_free(lent);
+}
+
 static const struct test tests[] = {
     { "each_cpu_keeps_to_itself", each_cpu_keeps_to_itself },
     { "what_one_makes_another_frees", what_one_makes_another_frees },
@@ -341,6 +395,7 @@ static const struct test tests[] = {
     { "handlers_allocate_and_free_on_every_cpu", handlers_allocate_and_free_on_every_cpu },
     { "frames_come_on_demand_of_every_cpu", frames_come_on_demand_of_every_cpu },
     { "cpus_come_late_and_go", cpus_come_late_and_go },
+    { "a_cpu_that_sh_init_was_not_told_of_is_misuse", a_cpu_that_sh_init_was_not_told_of_is_misuse },
     { "the_tiers_serve_many_cpus", the_tiers_serve_many_cpus },
 };
 

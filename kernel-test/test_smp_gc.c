@@ -219,12 +219,46 @@ static void handlers_allocate_while_it_collects(void)
     EXPECT_WHOLE();
 }
 
+static void *given;
+
+static void take_one(void *arg)
+{
+    (void)arg;
+    given = sh_gc_malloc(sizeof(struct node), 0);
+}
+
+static void by_the_last_cpu(void *arg)
+{
+    k_cpu_start(k_cpus() - 1, take_one, arg);
+    k_cpus_wait();
+}
+
+/* There are records for the CPUs that sh_init was told of, and none behind them. */
+static void a_cpu_that_sh_init_was_not_told_of_gets_nothing(void)
+{
+    const struct sh_config heap = { .size = sizeof heap, .hooks = rig_cpu_hooks(), .cpus = k_cpus() - 1 };
+
+#ifdef SH_CPU_POINTER
+    t_skip("CPUs are told by a pointer");
+    return;
+#endif
+    rig_start(0, &heap);
+    EXPECT_EQ(sh_gc_init(NULL), SH_OK);
+    given = NULL;
+    EXPECT(rig_panics(SH_PANIC_MISUSE, "sh_kernel_cpu: CPU ", by_the_last_cpu, NULL));
+    EXPECT_EQ(rig_panic_count(), 1);
+    EXPECT(given == NULL);
+    EXPECT_WHOLE();
+    EXPECT(sh_gc_malloc(sizeof(struct node), 0) != NULL);
+}
+
 static const struct test tests[] = {
     { "collections_stop_the_others_and_keep_what_they_hold",
       collections_stop_the_others_and_keep_what_they_hold },
     { "steps_go_on_while_the_others_write", steps_go_on_while_the_others_write },
     { "any_cpu_may_collect", any_cpu_may_collect },
     { "handlers_allocate_while_it_collects", handlers_allocate_while_it_collects },
+    { "a_cpu_that_sh_init_was_not_told_of_gets_nothing", a_cpu_that_sh_init_was_not_told_of_gets_nothing },
 };
 
 SUITE_CPUS(smp_gc, tests, 2);

@@ -34,6 +34,11 @@ struct mm_cpu mm_cpu[MM_CPU_RECORDS] = {
     [0 ... MM_CPU_RECORDS - 1] = { .entry = { [0 ... MM_CLASSES - 1] = { .word = &mm_zero_word } } }
 };
 
+MM_NOINLINE struct mm_cpu *mm_cpu_nobodys(void)
+{
+    return &mm_cpu[MM_CPU_GUARDED];
+}
+
 MM_CALL void mm_queue_push(struct mm_span **head, struct mm_span **tail, struct mm_span *span)
 {
     span->next = NULL;
@@ -175,7 +180,7 @@ bool mm_cache_refill(struct mm_cpu *cpu, unsigned class)
     struct mm_span *span = entry->head;
     if (span != NULL) {
         queue_pop(entry, span);
-    } else if ((span = mm_central_take(class, cpu)) == NULL) {
+    } else if ((!mm_cpu_known(cpu) && !mm_mode.guarded) || (span = mm_central_take(class, cpu)) == NULL) {
         span = empty_pop(cpu, entry, class);
     }
     if (span == NULL) {

@@ -43,16 +43,44 @@ enum { mm_cpus = 1 };
 extern struct mm_cpu mm_cpu[MM_CPU_RECORDS];
 extern uintptr_t mm_zero_word;
 
-/* This CPU's record.  Interrupts are masked. */
+/* Does the kernel tell a CPU by its number?  That may be wrong; a pointer is believed. */
+#ifdef SH_CPU_POINTER
+#define MM_CPU_NUMBERED 0
+#else
+#define MM_CPU_NUMBERED (SH_MAX_CPUS > 1)
+#endif
+
+/* What the kernel says, and where. */
+#ifdef SH_CPU_NUMBER
+#define MM_CPU_NUMBER SH_CPU_NUMBER
+#define MM_CPU_NUMBER_OF "SH_CPU_NUMBER"
+#else
+#define MM_CPU_NUMBER sh_kernel_cpu()
+#define MM_CPU_NUMBER_OF "sh_kernel_cpu"
+#endif
+
+/* The record behind the last CPU's.  Not inline: so the test of a number is two instructions. */
+struct mm_cpu *mm_cpu_nobodys(void);
+
+/* This CPU's record.  Interrupts are masked.  A CPU that sh_init was not told of has one without a span, so
+ * its calls leave the fast paths; numbers that the build has no room for share one. */
 static inline struct mm_cpu *mm_cpu_self(void)
 {
-#if defined(SH_CPU_POINTER)
+#ifdef SH_CPU_POINTER
     return SH_CPU_POINTER;
-#elif defined(SH_CPU_NUMBER)
-    return &mm_cpu[SH_MAX_CPUS == 1 ? 0 : SH_CPU_NUMBER];
 #else
-    return &mm_cpu[SH_MAX_CPUS == 1 ? 0 : sh_kernel_cpu()];
+    unsigned number = MM_CPU_NUMBERED ? MM_CPU_NUMBER : 0;
+    if (MM_CPU_NUMBERED && MM_UNLIKELY(number >= SH_MAX_CPUS)) {
+        return mm_cpu_nobodys();
+    }
+    return &mm_cpu[number];
 #endif
+}
+
+/* Was sh_init told of this CPU?  Where it was not, that is reported: misuse.h. */
+static inline bool mm_cpu_known(const struct mm_cpu *cpu)
+{
+    return !MM_CPU_NUMBERED || (size_t)(cpu - mm_cpu) < mm_cpus;
 }
 
 /* The bracket of the fast paths: interrupts masked. */

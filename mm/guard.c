@@ -315,7 +315,7 @@ static bool place(size_t room, size_t align, struct mm_span **span, uint32_t *in
 void *mm_guard_malloc(size_t size, size_t align, uintptr_t site)
 {
     size_t room = size + (mm_mode.tier >= 2 ? MM_RED_ZONE : 0);
-    if (!mm_mode.started || mm_dead() || room < size || mm_context() == SH_NMI) {
+    if (!mm_mode.started || mm_dead() || room < size || mm_misuse_cpu() || mm_context() == SH_NMI) {
         return NULL;
     }
     size_t natural = mm_natural_align(size);
@@ -333,7 +333,7 @@ void *mm_guard_malloc(size_t size, size_t align, uintptr_t site)
 
 void *mm_guard_sample(size_t size)
 {
-    bool due = !mm_dead() && mm_fence_due();
+    bool due = !mm_dead() && mm_fence_due() && mm_cpu_known(mm_cpu_self());
     struct mm_span *span = due ? mm_fence_sample(size, mm_natural_align(size)) : NULL;
     return span == NULL ? NULL : (void *)(span->base + span->inset);
 }

@@ -47,7 +47,8 @@ static struct kept *kept_here(void)
         return &kept[0];
     }
     arch_flags flags = arch_irq_save();
-    struct kept *here = &kept[mm_cpu_self() - mm_cpu];
+    const struct mm_cpu *cpu = mm_cpu_self();
+    struct kept *here = &kept[mm_cpu_known(cpu) ? cpu - mm_cpu : 0];
     arch_irq_restore(flags);
     return here;
 }

@@ -6,7 +6,7 @@
 #include "mm/cache.h"
 #include "mm/report.h"
 
-static uint32_t held[SH_MAX_CPUS];
+static uint32_t held[MM_CPU_RECORDS];
 
 void mm_lock_check(const struct mm_lock *lock, bool taking)
 {

@@ -86,7 +86,7 @@ static inline void *take_cached(unsigned class, bool open)
 static MM_NOINLINE void *take_new(unsigned class)
 {
     void *p = NULL;
-    while (p == NULL && mm_mode.started && !mm_dead()) {
+    while (p == NULL && mm_mode.started && !mm_dead() && !mm_misuse_cpu()) {
         struct mm_span *span = mm_heap_span_small(class, SH_MANUAL);
         if (span == NULL) {
             break;
@@ -120,7 +120,7 @@ void *mm_malloc_class(unsigned class)
 void *mm_malloc_large(size_t size, size_t align)
 {
     size_t pages = mm_pages_for(size);
-    if (pages == 0 || !mm_mode.started || mm_dead() || from_nmi()) {
+    if (pages == 0 || !mm_mode.started || mm_dead() || mm_misuse_cpu() || from_nmi()) {
         return NULL;
     }
     struct mm_span *span = mm_kept_obtain(pages, align >> MM_PAGE_SHIFT);
@@ -222,18 +222,20 @@ static bool free_small(struct mm_span *span, uintptr_t address)
 static inline bool run_claim(struct mm_span *span, enum mm_span_state wanted)
 {
     arch_flags flags = arch_irq_save();
-    bool live = SH_MAX_CPUS > 1 ? mm_span_claim(span, wanted) : mm_span_state(span) == wanted;
+    struct mm_cpu *cpu = mm_cpu_self();
+    bool live = mm_cpu_known(cpu) &&
+                (SH_MAX_CPUS > 1 ? mm_span_claim(span, wanted) : mm_span_state(span) == wanted);
     if (live) {
         if (SH_MAX_CPUS == 1) {
             mm_span_set_state(span, MM_SPAN_DEAD);
         }
-        mm_cpu_self()->large_frees++;
+        cpu->large_frees++;
     }
     arch_irq_restore(flags);
     return live;
 }
 
-/* Takes a large span or a page run out of use. */
+/* Takes a large span or a page run out of use; false = it is not one, or this CPU is not known. */
 static inline bool free_run(struct mm_span *span, enum mm_span_state wanted)
 {
     if (MM_UNLIKELY(mm_mode.zero) && mm_span_state(span) == wanted) {
@@ -272,14 +274,14 @@ static MM_NOINLINE void free_plain(void *p, const char *caller, uintptr_t site)
     if (MM_LIKELY((mm_span_flags(span) & (MM_SPAN_FENCED | MM_SPAN_COLLECTED)) == 0 && address == span->base) &&
         free_run(span, MM_SPAN_LARGE)) {
         mm_kept_retire(span);
-    } else if (!free_special(span, address, caller, site)) {
+    } else if (!mm_misuse_cpu() && !free_special(span, address, caller, site)) {
         mm_misuse_pointer(caller, address);
     }
 }
 
 static MM_NOINLINE void free_guarded(void *p, const char *caller, uintptr_t site)
 {
-    if (p != NULL && !mm_dead() && !mm_guard_free(caller, (uintptr_t)p, site)) {
+    if (p != NULL && !mm_dead() && !mm_misuse_cpu() && !mm_guard_free(caller, (uintptr_t)p, site)) {
         mm_misuse_pointer(caller, (uintptr_t)p);
     }
 }
@@ -361,7 +363,7 @@ void *sh_calloc(size_t count, size_t size)
 
 void *sh_alloc_pages(size_t count)
 {
-    if (count == 0 || !mm_mode.started || mm_dead() || mm_context() == SH_NMI) {
+    if (count == 0 || !mm_mode.started || mm_dead() || mm_misuse_cpu() || mm_context() == SH_NMI) {
         return NULL;
     }
     struct mm_span *span = mm_mode.tier == 4 ? mm_fence_alloc_pages(count)
@@ -376,7 +378,7 @@ void *sh_alloc_pages(size_t count)
 void sh_free_pages(void *p)
 {
     uintptr_t address = (uintptr_t)p;
-    if (p == NULL || mm_dead()) {
+    if (p == NULL || mm_dead() || mm_misuse_cpu()) {
         return;
     }
     struct mm_span *span = mm_span_of(address);

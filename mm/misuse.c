@@ -17,6 +17,16 @@ void mm_misuse_pointer(const char *caller, uintptr_t address)
     mm_misuse("%s(%x): %s%s", caller, address, what, beside);
 }
 
+bool mm_misuse_cpu_found(void)
+{
+    if (!MM_CPU_NUMBERED || !mm_mode.started || mm_dead()) {
+        return false;
+    }
+    mm_misuse("%s: CPU %z calls, and sh_config.cpus is %z", MM_CPU_NUMBER_OF, (size_t)MM_CPU_NUMBER,
+              (size_t)mm_cpus);
+    return true;
+}
+
 void mm_misuse_size(const char *caller, const struct mm_view *view, size_t size)
 {
     mm_misuse("%s(%x, %z): wrong size: it is a live object of %z bytes", caller, view->base, size,

@@ -255,8 +255,9 @@ static MM_ONCE enum result free_ownerless(struct mm_cpu *cpu, struct mm_span *sp
 
 MM_CALL bool mm_remote_free_there(struct mm_span *span, uint32_t index)
 {
-    struct mm_cpu *owner = mm_span_owner(span);
-    return SH_MAX_CPUS > 1 && owner != NULL && owner != mm_cpu_self() && free_there(span, index) == FREED;
+    struct mm_cpu *owner = mm_span_owner(span), *cpu = mm_cpu_self();
+    return SH_MAX_CPUS > 1 && owner != NULL && owner != cpu && mm_cpu_known(cpu) &&
+           free_there(span, index) == FREED;
 }
 
 bool mm_remote_free(struct mm_span *span, uint32_t index)

@@ -10,7 +10,7 @@
 bool mm_remote_free(struct mm_span *span, uint32_t index);
 
 /* The short way of sh_free: slot `index` of a small manual span, if that is another CPU's; false = it is not,
- * or the slot not live, and nothing is done.  Interrupts masked. */
+ * or the slot not live, or this CPU not known, and nothing is done.  Interrupts masked. */
 MM_CALL bool mm_remote_free_there(struct mm_span *span, uint32_t index);
 
 /* What was freed elsewhere becomes free: of all spans that were listed for this CPU.  Interrupts masked. */

@@ -15,7 +15,7 @@ struct sh_hooks mm_hooks;
 static struct report {
     char text[512];
     unsigned panics; /* in progress */
-} reports[SH_MAX_CPUS];
+} reports[MM_CPU_RECORDS];
 bool mm_died;
 
 struct text {
@@ -173,7 +173,7 @@ void mm_corruption(const char *format, ...)
 void mm_report_reset(void)
 {
     mm_hooks = (struct sh_hooks){ 0 };
-    for (unsigned cpu = 0; cpu < SH_MAX_CPUS; cpu++) {
+    for (unsigned cpu = 0; cpu < MM_CPU_RECORDS; cpu++) {
         reports[cpu].panics = 0;
     }
     mm_died = false;

@@ -25,7 +25,7 @@ static struct reserve {
     struct mm_span *run;   /* NULL = none */
     struct mm_span *spare; /* descriptors, linked by `next` */
     size_t spares;
-} reserves[SH_MAX_CPUS];
+} reserves[MM_CPU_RECORDS];
 
 void mm_reserve_start(size_t bytes)
 {

@@ -3,7 +3,8 @@
 
 # Heap page sizes and CPUs that no other configuration has.  13 and 8 are the default.
 CHECK_CONFIGS := check-p12-x86 check-p14-x86 check-os-x86 \
-    check-p12-arm check-p14-arm check-up-arm check-p12-arm-64k check-p14-arm-64k check-up-arm-64k
+    check-p12-arm check-p14-arm check-up-arm check-p12-arm-64k check-p14-arm-64k check-up-arm-64k \
+    check-number-x86 check-number-arm
 CHECK_CLANG := check-clang-x86 check-clang-arm check-clang-host
 
 $(foreach c,$(CHECK_CONFIGS) $(CHECK_CLANG),$(eval SHIFT_$(c) := 13))
@@ -12,6 +13,7 @@ $(foreach c,$(filter check-p14-%,$(CHECK_CONFIGS)),$(eval SHIFT_$(c) := 14))
 $(foreach c,$(filter check-p12-% check-up-%,$(CHECK_CONFIGS)),$(eval EXTRA_$(c) := -DSH_MAX_CPUS=1))
 $(foreach c,$(filter %-64k,$(CHECK_CONFIGS)),$(eval EXTRA_$(c) += -DSH_ARCH_PAGE_SHIFT=16))
 $(foreach c,$(CHECK_CONFIGS),$(eval MACHINE_$(c) := $(if $(filter %-x86,$(c)),x86,arm)))
+$(foreach m,x86 arm,$(eval EXTRA_check-number-$(m) := '-DSH_CONFIG_HEADER="kernel-test/boot/$(m)/number.h"'))
 EXTRA_check-os-x86 := -Os -DSH_MAX_CPUS=1
 
 # The three machines again, by clang.
