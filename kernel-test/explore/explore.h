@@ -1,7 +1,7 @@
 /*
- * The explorer: its parts.  search.c is the search and has the essay; memory.c is every access of the
- * code under test, and the store buffers; image.c is the memory that makes up a state; port.c answers for
- * the machine; scenarios*.c say who does what at once.
+ * The explorer: its parts.  search.c is the search and has the essay (schedule.h has its parts); memory.c is
+ * every access of the code under test, and the store buffers; image.c is the memory that makes up a state;
+ * port.c answers for the machine; scenarios*.c say who does what at once.
  */
 #ifndef EXPLORE_H
 #define EXPLORE_H
@@ -35,7 +35,7 @@ extern const struct scenario scenarios_pages[], scenarios_remote[], scenarios_in
 /* What scenarios keep: part of every state. */
 #define STATE __attribute__((section("explore_state")))
 
-/* ---- search.c ---- */
+/* ---- search.c, fibers.c, choices.c ---- */
 
 extern unsigned fiber_now;     /* who runs */
 extern unsigned cpu_now;       /* where */

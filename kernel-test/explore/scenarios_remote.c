@@ -233,7 +233,8 @@ static void gone(size_t live)
     do {
         span = mm_span_next(&at);
         if (span != NULL && mm_span_state(span) == MM_SPAN_SMALL && mm_remote_late(span) != 0) {
-            violated("%u late frees of the span at %p are not free", mm_remote_late(span), (void *)span->base);
+            violated("%u late frees of the span at %p are not free", mm_remote_late(span),
+                     (void *)span->base);
         }
     } while (span != NULL && at != 0);
 }
