@@ -63,7 +63,7 @@ static inline uintptr_t mm_word_runs(uintptr_t word, size_t length)
     if (length > 1) {
         word &= word >> 1;
     }
-    for (size_t have = 2; have < length && word != 0;) {
+    for (size_t have = 2; word != 0 && have < length;) {
         size_t step = have < length - have ? have : length - have;
         word &= word >> step;
         have += step;
