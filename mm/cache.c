@@ -71,17 +71,24 @@ static struct mm_entry *entry_of(struct mm_cpu *cpu, const struct mm_span *span)
     return &cpu->entry[span->class];
 }
 
-/* Points the entry at the first word with free slots at or after word `from`; false = none to the end. */
-static bool entry_scan(struct mm_entry *entry, struct mm_span *span, uint32_t from, uint32_t end)
+/* The first word with free slots in [word, end), or end. */
+static inline uintptr_t *scan(uintptr_t *word, const uintptr_t *end)
 {
-    for (; from < end; from++) {
-        if (span->free[from] != 0) {
-            entry->word = &span->free[from];
-            entry->base = span->base + from * MM_WORD_BITS * span->size;
-            return true;
-        }
+    while (word < end && *word == 0) {
+        word++;
     }
-    return false;
+    return word;
+}
+
+/* Points the entry at a word of its span that has free slots, and takes one. */
+static inline void *take_first(struct mm_entry *entry, const struct mm_span *span, uintptr_t *word)
+{
+    uintptr_t bits = *word, slots = ((uintptr_t)word - (uintptr_t)span->free) * 8;
+    size_t size = entry->size;
+    entry->word = word;
+    entry->base = span->base + slots * size;
+    mm_word_set(word, bits & (bits - 1));
+    return (void *)(entry->base + arch_ctz(bits) * size);
 }
 
 static void entry_clear(struct mm_entry *entry)
@@ -97,34 +104,37 @@ static void own(struct mm_cpu *cpu, struct mm_span *span)
     mm_span_set_local(span, cpu);
 }
 
-static void make_current(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)
+static inline uintptr_t *make_current(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)
 {
     arm(cpu, span, MM_PLACE_CURRENT, MM_COUNTDOWN_CURRENT);
-    if (mm_span_owner(span) == NULL) {
-        own(cpu, span); /* a new one */
-    }
     entry->span = span;
     entry->size = span->size;
-    if (!entry_scan(entry, span, 0, mm_span_words(span))) {
+    uintptr_t *end = span->free + mm_span_words(span), *word = scan(span->free, end);
+    if (MM_UNLIKELY(word == end)) {
         mm_corruption("span %x was queued, but has no free slot", span->base);
+        return NULL;
     }
+    return word;
 }
 
-/* Moves on inside the current span; false = every slot is taken, and it is current no more. */
-static bool advance(struct mm_cpu *cpu, struct mm_entry *entry)
+/* Moves on inside the current span, from its word, which is empty; NULL = every slot is taken, and it is current
+ * no more. */
+static inline uintptr_t *advance(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span)
 {
-    struct mm_span *span = entry->span;
-    uint32_t at = (uint32_t)(entry->word - span->free);
-    if (entry_scan(entry, span, at, mm_span_words(span))) {
-        return true;
+    uintptr_t *end = span->free + mm_span_words(span), *word = scan(entry->word + 1, end);
+    if (word != end) {
+        return word;
     }
     /* Words behind were exhausted once: they matter only if something was freed since. */
-    if (span->countdown != span->armed && entry_scan(entry, span, 0, at)) {
-        return true;
+    if (span->countdown != span->armed) {
+        word = scan(span->free, entry->word);
+        if (word != entry->word) {
+            return word;
+        }
     }
     arm(cpu, span, MM_PLACE_FULL, 1);
     entry_clear(entry);
-    return false;
+    return NULL;
 }
 
 static void surplus_mark(struct mm_cpu *cpu, unsigned class, bool surplus)
@@ -168,39 +178,48 @@ static void queue_pop(struct mm_entry *entry, struct mm_span *span)
     }
 }
 
-bool mm_cache_refill(struct mm_cpu *cpu, unsigned class)
+/* The next span to take from becomes the current one; its word, NULL = there is none. */
+static inline uintptr_t *next(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span **out)
 {
-    struct mm_entry *entry = &cpu->entry[class];
-    if (mm_remote_waiting(cpu)) {
-        mm_remote_drain(cpu);
-    }
-    if (entry->span != NULL && advance(cpu, entry)) {
-        return true;
-    }
     struct mm_span *span = entry->head;
-    if (span != NULL) {
+    if (MM_LIKELY(span != NULL)) {
         queue_pop(entry, span);
-    } else if ((!mm_cpu_known(cpu) && !mm_mode.guarded) || (span = mm_central_take(class, cpu)) == NULL) {
-        span = empty_pop(cpu, entry, class);
+    } else {
+        unsigned class = (unsigned)(entry - cpu->entry);
+        span = mm_cpu_known(cpu) || mm_mode.guarded ? mm_central_take(class, cpu) : NULL;
+        if (span == NULL && (span = empty_pop(cpu, entry, class)) == NULL) {
+            return NULL;
+        }
     }
-    if (span == NULL) {
-        return false;
+    *out = span;
+    return make_current(cpu, entry, span);
+}
+
+ARCH_CALL void *mm_cache_refill(struct mm_cpu *cpu, struct mm_entry *entry)
+{
+    struct mm_span *span = entry->span;
+    uintptr_t *word = span == NULL ? NULL : advance(cpu, entry, span);
+    if (word == NULL && (word = next(cpu, entry, &span)) == NULL) {
+        return NULL;
     }
-    make_current(cpu, entry, span);
-    return true;
+    return take_first(entry, span, word);
 }
 
 void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span)
 {
     struct mm_entry *entry = entry_of(cpu, span);
-    if (entry->span == NULL) {
-        make_current(cpu, entry, span);
-        mm_cache_conceal(entry);
+    own(cpu, span);
+    if (entry->span != NULL) {
+        empty_push(cpu, entry, span); /* a handler was faster: this one is not needed */
         return;
     }
-    /* A handler was faster: this one is not needed. */
-    own(cpu, span);
-    empty_push(cpu, entry, span);
+    span->place = MM_PLACE_CURRENT;
+    span->armed = span->countdown = MM_COUNTDOWN_CURRENT;
+    entry->span = span;
+    entry->size = span->size;
+    entry->base = span->base;
+    entry->word = span->free;
+    mm_cache_conceal(entry);
 }
 
 static void queue_span(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span *span, uint32_t live)
@@ -241,15 +260,14 @@ void mm_cache_freed(struct mm_span *span, uint32_t count)
     bool moves = span->countdown <= count;
     span->countdown -= count;
     if (moves) {
-        mm_cache_event(span);
+        mm_cache_event(self(), span);
     }
 }
 
-void mm_cache_event(struct mm_span *span)
+ARCH_CALL void mm_cache_event(struct mm_cpu *cpu, struct mm_span *span)
 {
-    struct mm_cpu *cpu = self();
     struct mm_entry *entry = entry_of(cpu, span);
-    switch ((enum mm_place)span->place) {
+    switch ((enum mm_place)__builtin_expect(span->place, MM_PLACE_FULL)) {
     case MM_PLACE_CURRENT:
         arm(cpu, span, MM_PLACE_CURRENT, MM_COUNTDOWN_CURRENT);
         return;

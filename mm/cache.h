@@ -9,6 +9,10 @@
 
 #include "mm/span.h"
 
+#ifndef ARCH_CALL
+#define ARCH_CALL
+#endif
+
 /* 32 bytes on 32-bit machines; sh_malloc touches the first three fields. */
 struct mm_entry {
     uintptr_t *word;     /* free bits to take from; mm_zero_word when there is no span */
@@ -150,13 +154,13 @@ static inline void *mm_entry_take(struct mm_entry *entry)
     return (void *)(entry->base + arch_ctz(bits) * entry->size);
 }
 
-/* Finds the entry a word with free slots among the spans at hand; false = a new span is needed. */
-bool mm_cache_refill(struct mm_cpu *cpu, unsigned class);
-/* Gives the entry a span nobody owns. */
+/* A slot of an entry whose word is empty, from the spans at hand; NULL = a new span is needed. */
+ARCH_CALL void *mm_cache_refill(struct mm_cpu *cpu, struct mm_entry *entry);
+/* Gives the CPU a new span. */
 void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span);
-/* The countdown of a span reached 0: it has to move.  The caller owns it, or nobody does and the caller holds
- * its central lock. */
-void mm_cache_event(struct mm_span *span);
+/* The countdown of a span reached 0: it has to move.  The CPU owns it, or nobody does and the caller holds its
+ * central lock. */
+ARCH_CALL void mm_cache_event(struct mm_cpu *cpu, struct mm_span *span);
 /* So many free bits of a span were set, by the same caller. */
 void mm_cache_freed(struct mm_span *span, uint32_t count);
 

@@ -58,22 +58,21 @@
 #include "mm/report.h"
 
 
-/* A slot from what this CPU and central have.  `open`: the heap is not guarded. */
-static inline void *take_cached(unsigned class, bool open)
+/* A slot from what this CPU and central have. */
+static void *take_cached(unsigned class)
 {
     struct mm_cpu *cpu;
     arch_flags flags = mm_cache_enter(&cpu);
     struct mm_entry *entry = &cpu->entry[class];
-    void *p = NULL;
-    if (!open) {
-        mm_cache_reveal(entry);
+    if (mm_remote_waiting(cpu)) {
+        mm_remote_drain(cpu);
     }
-    if (*entry->word != 0 || mm_cache_refill(cpu, class)) {
-        p = mm_entry_take(entry);
+    mm_cache_reveal(entry);
+    void *p = mm_entry_take(entry);
+    if (p == NULL) {
+        p = mm_cache_refill(cpu, entry);
     }
-    if (!open) {
-        mm_cache_conceal(entry);
-    }
+    mm_cache_conceal(entry);
     uintptr_t twice = mm_remote_twice(cpu);
     mm_cache_leave(flags);
     if (MM_UNLIKELY(twice != 0)) {
@@ -95,14 +94,14 @@ static MM_NOINLINE void *take_new(unsigned class)
         arch_flags flags = mm_cache_enter(&cpu);
         mm_cache_install(cpu, span);
         mm_cache_leave(flags);
-        p = take_cached(class, false);
+        p = take_cached(class);
     }
     return p;
 }
 
 static void *class_take(unsigned class)
 {
-    void *p = take_cached(class, false);
+    void *p = take_cached(class);
     return p != NULL ? p : take_new(class);
 }
 
@@ -155,28 +154,44 @@ static MM_NOINLINE void *malloc_careful(size_t size, uintptr_t site)
     return p;
 }
 
-static inline void *malloc_class(size_t size, uintptr_t site, unsigned class)
+/* Up to MM_CLASS_LIMIT, and the entry's word is empty.  Interrupts masked: `flags` is what mm_cpu_mask said. */
+static MM_NOINLINE void *malloc_missed(size_t size, uintptr_t site, struct mm_entry *entry, arch_flags flags)
 {
-    if (MM_UNLIKELY(mm_mode.careful)) {
+    struct mm_cpu *cpu = mm_cpu_self();
+    if (MM_UNLIKELY(mm_mode.careful || mm_remote_due(cpu))) {
+        mm_cpu_unmask(flags);
         return malloc_careful(size, site);
     }
-    void *p = take_cached(class, true);
-    return MM_LIKELY(p != NULL) ? p : take_new(class);
+    void *p = mm_cache_refill(cpu, entry);
+    if (MM_UNLIKELY(p == NULL)) {
+        unsigned class = (unsigned)(entry - mm_cpu_self()->entry);
+        mm_cpu_unmask(flags);
+        return take_new(class);
+    }
+    mm_cpu_unmask(flags);
+    return p;
 }
 
-/* Up to 1 KiB, but the entry's word was empty.  The class is looked up again: kept, it would cost the
- * fast path a register. */
-static MM_NOINLINE void *malloc_missed(size_t size, uintptr_t site)
+/* Up to MM_CLASS_LIMIT, from the entry's word if it has any.  The heap has no more to do than that. */
+static MM_NOINLINE void *malloc_small(size_t size, uintptr_t site)
 {
-    return malloc_class(size, site, mm_class_by_8[(size - 1) >> 3]);
+    unsigned class = mm_class_of(size + (size == 0)), index;
+    arch_flags flags = mm_cpu_mask();
+    struct mm_entry *entry = &mm_cpu_self()->entry[class];
+    if (MM_LIKELY(arch_bit_take(entry->word, &index))) {
+        void *p = (void *)(entry->base + index * entry->size);
+        mm_cpu_unmask(flags);
+        return p;
+    }
+    return malloc_missed(size, site, entry, flags);
 }
 
 MM_NOINLINE void *mm_malloc_slow(size_t size, uintptr_t site)
 {
-    if (size <= MM_CLASS_LIMIT) {
-        return malloc_class(size, site, mm_class_of(size == 0 ? 1 : size));
+    if (MM_UNLIKELY(mm_mode.careful)) {
+        return malloc_careful(size, site);
     }
-    return MM_UNLIKELY(mm_mode.careful) ? malloc_careful(size, site) : malloc_large(size);
+    return size > MM_CLASS_LIMIT ? malloc_large(size) : malloc_small(size, site);
 }
 
 void *sh_malloc(size_t size)
@@ -191,8 +206,7 @@ void *sh_malloc(size_t size)
             mm_cpu_unmask(flags);
             return p;
         }
-        mm_cpu_unmask(flags);
-        return malloc_missed(size, MM_CALLER());
+        return malloc_missed(size, MM_CALLER(), entry, flags);
     }
     return mm_malloc_slow(size, MM_CALLER());
 }
@@ -298,7 +312,7 @@ void mm_free_slow(void *p, const char *caller, uintptr_t site)
 /* The rest of a free whose span has to move. */
 static MM_NOINLINE void free_event(struct mm_span *span, arch_flags flags)
 {
-    mm_cache_event(span);
+    mm_cache_event(mm_cpu_self(), span);
     mm_cpu_unmask(flags);
 }
 

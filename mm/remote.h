@@ -20,6 +20,12 @@ static inline bool mm_remote_waiting(const struct mm_cpu *cpu)
     return SH_MAX_CPUS > 1 && __atomic_load_n(&cpu->late, __ATOMIC_RELAXED) != NULL;
 }
 
+/* Is there something to take in, or to tell? */
+static inline bool mm_remote_due(const struct mm_cpu *cpu)
+{
+    return SH_MAX_CPUS > 1 && ((uintptr_t)__atomic_load_n(&cpu->late, __ATOMIC_RELAXED) | cpu->twice) != 0;
+}
+
 /* A slot that was freed twice, on two CPUs at the same moment: found when the second free was taken in, told
  * to whoever comes next.  0 = none.  Interrupts masked. */
 static inline uintptr_t mm_remote_twice(struct mm_cpu *cpu)
