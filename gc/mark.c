@@ -6,9 +6,10 @@
  *    out, all objects of it that were marked meanwhile are looked into together.  So the queue is a list
  *    through the descriptors, it cannot overflow, and marking needs no memory and no recursion.
  *
- * 2. One object.  Most spans that come up hold many newly marked objects.  One that holds a single one, as
- *    a list that hops from span to span makes them, says in its hint where: so that a visit need not look
- *    through all its words.
+ * 2. Passes.  A visit goes over the span's bits upwards, and looks into what is marked and not scanned.  If
+ *    objects of the span itself were marked meanwhile, the next pass goes downwards, and so on until nothing
+ *    is left: what one span holds of a tree or a list takes one visit, whichever way it was allocated.  A span
+ *    that came up for a single object says in its hint where it is, and that pass is one word long.
  *
  * 3. Pieces.  Objects above GC_PIECE words are looked into through a cursor, which any step may leave
  *    and the next one takes up; between objects the state is in the bits.
@@ -22,11 +23,20 @@
  *    that a word which names a marked object costs no locked instruction.  Whoever sets it counts it down
  *    after that, with release; whoever takes the span from the queue reads the count with acquire, and so
  *    sees the bits of all marks that it counts.  A span that is visited stays counted, and is not queued
- *    again, until its visitor takes the marks that it began with off the count: so at each time one CPU at
- *    most looks into a span, and `scanned` is its own.
+ *    again, until its visitor takes the marks that its last pass began with off the count: so at each time
+ *    one CPU at most looks into a span, and `scanned` is its own.
+ *
+ * 6. Fetching.  What a word leads to lies in four places: the page map, the span's record with its free bits,
+ *    the collector's with the marks, and later the object.  In a heap that is larger than the caches each is
+ *    waited for.  So in a large one, who marks alone asks for an object some objects before it looks into
+ *    it, and for the record of a word's span some words before it marks: the words between are in a short
+ *    ring on its stack, empty between two bursts.  A span that comes up with few marks is visited as in a
+ *    small heap: those lead mostly to their neighbours.  The CPU may know no such instruction: all it
+ *    does is to be early.
  */
 #include "gc/mark.h"
 
+#include "gc/alloc.h"
 #include "gc/team.h"
 #include "gc/work.h"
 #include "mm/arena.h"
@@ -52,6 +62,8 @@ INLINE uintptr_t word_at(const uintptr_t *at)
 }
 
 static struct gc_marker own; /* of who marks alone; between two bursts too */
+static bool fetching;        /* the heap is large: see 6 */
+size_t gc_fetch_least = GC_FETCH_LEAST;
 
 /* The first pending object of a span, in a word of its bits. */
 static MM_NOINLINE void first_marked(struct gc_span *gs, uint32_t word)
@@ -94,12 +106,9 @@ INLINE bool mark_shared(struct gc_span *gs, uint32_t index, uintptr_t bit, uintp
     return __atomic_sub_fetch(&gs->countdown, 1, __ATOMIC_RELEASE) == 0;
 }
 
-INLINE void visit(uintptr_t word, enum mode mode)
+/* A word whose page the map says is of this span. */
+INLINE void visit_in(const struct mm_span *span, uintptr_t word, enum mode mode)
 {
-    if (word < gc.lowest || word > gc.highest) {
-        return;
-    }
-    const struct mm_span *span = mm_span_of(word);
     struct gc_span *gs = span->gc;
     if (gs == NULL) {
         return;
@@ -119,6 +128,54 @@ INLINE void visit(uintptr_t word, enum mode mode)
         }
     } else if (MM_UNLIKELY(mark_shared(gs, index, bit, marked))) {
         (mode == SHARED ? first_marked_shared : first_marked_at)(gs, word);
+    }
+}
+
+INLINE void visit(uintptr_t word, enum mode mode)
+{
+    if (word >= gc.lowest && word <= gc.highest) {
+        visit_in(mm_span_of(word), word, mode);
+    }
+}
+
+/* Words that wait for the records of their spans, which are on their way (see 6). */
+struct fetches {
+    struct {
+        uintptr_t word;
+        const struct mm_span *span;
+    } first[GC_FETCH_LEAD];
+    unsigned next;
+};
+
+/* The word takes the place of the one that has waited longest. */
+INLINE void visit_later(struct fetches *f, uintptr_t word)
+{
+    if (word >= gc.lowest && word <= gc.highest) {
+        const struct mm_span *span = mm_span_of(word), *was;
+        uintptr_t before;
+        unsigned at = f->next++ % GC_FETCH_LEAD;
+        arch_prefetch(&span->gc);
+        before = f->first[at].word;
+        was = f->first[at].span;
+        f->first[at].word = word;
+        f->first[at].span = span;
+        visit_in(was, before, ALONE);
+    }
+}
+
+/* None waits. */
+static void fetches_begin(struct fetches *f)
+{
+    for (unsigned i = 0; i < GC_FETCH_LEAD; i++) {
+        f->first[i].span = &mm_span_dummy;
+    }
+    f->next = 0;
+}
+
+static MM_NOINLINE void fetches_end(struct fetches *f)
+{
+    for (unsigned i = 0; i < GC_FETCH_LEAD; i++) {
+        visit_in(f->first[i].span, f->first[i].word, ALONE);
     }
 }
 
@@ -214,6 +271,16 @@ INLINE void visit_words(const uintptr_t *at, const uintptr_t *end, enum mode mod
     }
 }
 
+static MM_NOINLINE void visit_words_fetched(const uintptr_t *at, const uintptr_t *end)
+{
+    struct fetches f;
+    fetches_begin(&f);
+    for (; at != end; at++) {
+        visit_later(&f, word_at(at));
+    }
+    fetches_end(&f);
+}
+
 MM_READS_STACKS const uintptr_t *gc_mark_range(const uintptr_t *low, const uintptr_t *high, size_t budget)
 {
     const uintptr_t *end = (size_t)(high - low) < budget ? high : low + budget;
@@ -265,6 +332,8 @@ INLINE void visit_next(struct gc_marker *m, size_t count, bool there, enum mode 
         }
     } else if (there && gs->pointers != NULL) {
         visit_masked(at, bits_at(gs->pointers, (size_t)(at - (const uintptr_t *)gs->base), count), mode);
+    } else if (there && mode == ALONE && fetching) {
+        visit_words_fetched(at, end);
     } else if (there) {
         visit_words(at, end, mode);
     }
@@ -352,6 +421,51 @@ INLINE uintptr_t to_do(const uintptr_t *marked, const uintptr_t *scanned, enum m
                          : __atomic_load_n(marked, __ATOMIC_RELAXED) & ~__atomic_load_n(scanned, __ATOMIC_RELAXED);
 }
 
+/* The marks that the last pass began with are done. */
+INLINE void leave_alone(struct gc_marker *m)
+{
+    m->bytes += m->pending * m->gs->size;
+    m->gs->countdown = 1;
+    m->gs = NULL;
+}
+
+/* If there are more, the span comes up again. */
+static void leave_shared(struct gc_marker *m)
+{
+    struct gc_span *gs = m->gs;
+    m->bytes += m->pending * gs->size;
+    m->gs = NULL;
+    if (__atomic_add_fetch(&gs->countdown, m->pending, __ATOMIC_RELEASE) != 1) {
+        arch_flags flags = gc_lock();
+        gs->hint = GC_NO_HINT;
+        gc_work_push(gs);
+        gc_unlock(flags);
+    }
+}
+
+/* After a pass over the span in hand: if more of its objects were marked meanwhile, another goes the other
+ * way.  What lies before the objects that refer to it, as most trees and lists do that were made from their
+ * ends, takes two passes and not one a generation.  What that costs. */
+INLINE size_t end_pass(struct gc_marker *m, enum mode mode)
+{
+    struct gc_span *gs = m->gs;
+    uint32_t pending = gc_pending(gs);
+    if (pending != m->pending) {
+        bool down = m->step == 1;
+        m->pending = pending;
+        m->step = 0 - m->step;
+        m->word = down ? gs->words - 1 : 0;
+        m->word_end = down ? UINT32_MAX : gs->words;
+        return GC_SPAN_COST;
+    }
+    if (mode == ALONE) {
+        leave_alone(m);
+    } else {
+        leave_shared(m);
+    }
+    return 0;
+}
+
 /* Objects of the span in hand, as many as the budget lets begin; how many words. */
 INLINE size_t visit_span_as(struct gc_marker *m, enum look look, size_t budget, enum mode mode)
 {
@@ -359,7 +473,7 @@ INLINE size_t visit_span_as(struct gc_marker *m, enum look look, size_t budget, 
     uintptr_t *marked = gs->marked, *scanned = gc_scanned(gs), mask = gs->mask;
     size_t size = look == LOOK_PAIR ? 2 * sizeof(uintptr_t) : gs->size, words = size / sizeof(uintptr_t);
     intptr_t left = (intptr_t)budget;
-    for (uint32_t at = m->word; at < m->word_end; at++) {
+    for (uint32_t at = m->word; at != m->word_end; at += m->step) {
         uintptr_t todo, base = gs->base + at * MM_WORD_BITS * size;
         while ((todo = to_do(&marked[at], &scanned[at], mode)) != 0) {
             set_scanned(&scanned[at], todo, mode);
@@ -388,13 +502,53 @@ INLINE size_t visit_span_as(struct gc_marker *m, enum look look, size_t budget, 
             } while (todo != 0);
         }
     }
-    m->gs = NULL;
-    return budget - (size_t)left;
+    return budget - (size_t)left + end_pass(m, mode);
+}
+
+/* As visit_span_as alone, of objects whose pointers are the same words each (`mask`), or of up to GC_PIECE words
+ * all of which count (mask 0).  Each object is asked for GC_FETCH_LEAD objects before it is looked into. */
+static MM_NOINLINE size_t visit_span_fetched(struct gc_marker *m, uintptr_t mask, size_t budget)
+{
+    struct gc_span *gs = m->gs;
+    struct fetches f;
+    size_t size = gs->size, words = size / sizeof(uintptr_t);
+    intptr_t left = (intptr_t)budget;
+    fetches_begin(&f);
+    for (uint32_t at = m->word; left > 0 && at != m->word_end; at += left > 0 ? m->step : 0) {
+        uintptr_t *scanned = &gc_scanned(gs)[at], base = gs->base + at * MM_WORD_BITS * size;
+        uintptr_t todo = to_do(&gs->marked[at], scanned, ALONE), ahead = todo;
+        *scanned |= todo;
+        for (unsigned i = 0; i < GC_FETCH_LEAD && ahead != 0; i++, ahead &= ahead - 1) {
+            arch_prefetch((const void *)(base + arch_ctz(ahead) * size));
+        }
+        for (; todo != 0 && left > 0; todo &= todo - 1) {
+            const uintptr_t *object = (const uintptr_t *)(base + arch_ctz(todo) * size);
+            if (ahead != 0) {
+                arch_prefetch((const void *)(base + arch_ctz(ahead) * size));
+                ahead &= ahead - 1;
+            }
+            for (uintptr_t rest = mask; rest != 0; rest &= rest - 1) {
+                visit_later(&f, word_at(&object[arch_ctz(rest)]));
+            }
+            for (size_t i = mask != 0 ? words : 0; i < words; i++) {
+                visit_later(&f, word_at(&object[i]));
+            }
+            left -= (intptr_t)words;
+        }
+        *scanned &= ~todo;
+        m->word = at;
+    }
+    fetches_end(&f);
+    return left > 0 ? budget - (size_t)left + end_pass(m, ALONE) : budget - (size_t)left;
 }
 
 INLINE size_t visit_span(struct gc_marker *m, size_t budget, enum mode mode)
 {
-    switch (look_for(m->gs)) {
+    enum look look = look_for(m->gs);
+    if (mode == ALONE && m->fetch && (look < LOOK_MASK || (look == LOOK_MASK && m->gs->mask != 0))) {
+        return visit_span_fetched(m, look == LOOK_MASK ? m->gs->mask : 0, budget);
+    }
+    switch (look) {
     case LOOK_PAIR:
         return visit_span_as(m, LOOK_PAIR, budget, mode);
     case LOOK_WORDS:
@@ -409,28 +563,20 @@ INLINE size_t visit_span(struct gc_marker *m, size_t budget, enum mode mode)
     }
 }
 
-/* What is to be looked at in a span that came up with so many marks. */
-static void take(struct gc_marker *m, struct gc_span *gs, size_t pending)
-{
-    bool single = pending == 1 && gs->hint != GC_NO_HINT;
-    m->gs = gs;
-    m->word = single ? gs->hint : 0;
-    m->word_end = single ? gs->hint + 1 : gs->words;
-}
-
 /* The next span of the queue; false = there is none. */
-static bool next_span(struct gc_marker *m)
+INLINE bool next_span(struct gc_marker *m)
 {
     struct gc_span *gs = gc_work_pop();
     if (gs == NULL) {
         return false;
     }
-    size_t pending = gc_pending(gs);
-    m->bytes += pending * gs->size;
-    gs->countdown = 1;
-    if (gs->kind != GC_NOSCAN) {
-        take(m, gs, pending);
-    }
+    m->gs = gs;
+    m->pending = gc_pending(gs);
+    m->step = 1;
+    m->fetch = fetching && m->pending >= GC_FETCH_LEAD;
+    bool single = m->pending == 1 && gs->hint != GC_NO_HINT;
+    m->word = single ? gs->hint : 0;
+    m->word_end = single ? gs->hint + 1 : gs->words;
     return true;
 }
 
@@ -450,6 +596,9 @@ static size_t burst(size_t budget)
             done += visit_span_alone(budget - done);
         } else if (next_span(&own)) {
             done += GC_SPAN_COST;
+            if (own.gs->kind == GC_NOSCAN) {
+                leave_alone(&own);
+            }
         } else {
             break;
         }
@@ -474,36 +623,19 @@ size_t gc_mark_some(size_t budget, size_t burst_words)
 
 bool gc_mark_take(struct gc_marker *m)
 {
-    struct gc_span *gs = gc_work_pop();
-    if (gs != NULL) {
-        m->pending = 1 - __atomic_load_n(&gs->countdown, __ATOMIC_ACQUIRE);
-        take(m, gs, m->pending);
-    }
-    return gs != NULL;
-}
-
-/* The marks that the visit began with are done; if there are more, the span comes up again. */
-static void leave_span(struct gc_marker *m, struct gc_span *gs)
-{
-    m->bytes += m->pending * gs->size;
-    if (__atomic_add_fetch(&gs->countdown, m->pending, __ATOMIC_RELEASE) != 1) {
-        arch_flags flags = gc_lock();
-        gs->hint = GC_NO_HINT;
-        gc_work_push(gs);
-        gc_unlock(flags);
-    }
+    return next_span(m);
 }
 
 void gc_mark_visit(struct gc_marker *m)
 {
-    struct gc_span *gs = m->gs;
-    m->gs = gs->kind == GC_NOSCAN ? NULL : gs;
     m->words += GC_SPAN_COST;
+    if (m->gs->kind == GC_NOSCAN) {
+        leave_shared(m);
+    }
     while (m->gs != NULL) {
         m->words += visit_span(m, SIZE_MAX / 2, SHARED);
         m->words += piece_some(m, SIZE_MAX, SHARED);
     }
-    leave_span(m, gs);
 }
 
 void gc_mark_account(size_t bytes)
@@ -519,4 +651,5 @@ size_t gc_mark_bytes(void)
 void gc_mark_start(void)
 {
     memset(&own, 0, sizeof own);
+    fetching = gc_alloc_live >= gc_fetch_least;
 }

@@ -17,6 +17,12 @@
 /* What a span or a record costs, in words. */
 #define GC_SPAN_COST 16
 
+/* So many words and objects are asked for before they are needed (mark.c, 6), by who marks alone. */
+#define GC_FETCH_LEAD 8
+/* In heaps of at least so many bytes of objects: what is beside a smaller one is in most machines' caches. */
+#define GC_FETCH_LEAST ((size_t)8 << 20)
+extern size_t gc_fetch_least; /* changed by benchmarks */
+
 /* What a marker has in hand. */
 struct gc_marker {
     /* The rest of a large object of the span. */
@@ -26,7 +32,9 @@ struct gc_marker {
     /* The span, and which words of its bits are left. */
     struct gc_span *gs;
     uint32_t word, word_end;
-    uint32_t pending; /* in a team: marks that the visit began with */
+    bool fetch;       /* by visit_span_fetched */
+    uint32_t step;    /* 1 or −1: which way the pass goes */
+    uint32_t pending; /* marks of the span that this pass, and those before it, began with */
     /* What it did. */
     size_t bytes; /* of objects that it marked */
     size_t words; /* in a team: looked at */

@@ -54,8 +54,6 @@ struct gc_span {
     struct gc_span *queue;   /* the next one in the work queue */
     struct mm_span *span;
     uint32_t generation;
-    uint32_t countdown;      /* 1 − objects marked since it left the work queue: see gc_pending.  While a
-                                team marks: since the last visit ended */
     uint32_t hint;           /* the word of the first of them, or GC_NO_HINT */
     bool touched;            /* an object was marked in this cycle */
     bool owned;              /* in an entry */
@@ -67,8 +65,6 @@ struct gc_span {
     uint8_t kind;            /* enum gc_kind */
     uint8_t class;
     uint16_t slots, words;   /* words of each bitmap */
-    uint32_t magic;          /* offset → slot, as in the class; 0 for one slot */
-    uintptr_t base;          /* of slot 0 */
     size_t size;             /* of a slot */
     /* Typed. */
     uintptr_t *pointers;     /* small: bit i = word i of the span may be a pointer.  Only of live slots */
@@ -76,15 +72,19 @@ struct gc_span {
     bool uniform, shaped;    /* shaped: there was one */
     const struct sh_gc_type *type; /* large; NULL = look everywhere */
     struct gc_special *specials;   /* finalizers and weak references: finalize.c */
+    /* What a mark touches. */
+    uint32_t countdown;      /* 1 − objects marked since the last visit ended: see gc_pending */
+    uint32_t magic;          /* constant: offset → slot, as in the class; 0 for one slot */
+    uintptr_t base;          /* constant: of slot 0 */
     uintptr_t marked[];      /* words of it and one more; then scanned; then freed */
 };
 
 #define GC_NO_HINT UINT32_MAX
 
-/* Marked since it left the work queue.  Kept so that the first is what makes a countdown 0. */
-static inline size_t gc_pending(const struct gc_span *gs)
+/* Marked since the last visit to the span ended.  Kept so that the first is what makes a countdown 0. */
+static inline uint32_t gc_pending(const struct gc_span *gs)
 {
-    return (uint32_t)(1 - gs->countdown);
+    return 1 - __atomic_load_n(&gs->countdown, __ATOMIC_ACQUIRE);
 }
 
 static inline uintptr_t *gc_scanned(struct gc_span *gs)

@@ -3,6 +3,8 @@
  */
 #include "kernel-test/test_gc_util.h"
 
+#include "gc/mark.h"
+
 void *t_root[T_ROOTS];
 
 void t_gc_start(size_t window, const struct sh_config *heap, const struct sh_gc_config *config)
@@ -11,6 +13,7 @@ void t_gc_start(size_t window, const struct sh_config *heap, const struct sh_gc_
         t_root[i] = NULL;
     }
     rig_start(window, heap);
+    gc_fetch_least = gc_fetch_least == 0 ? GC_FETCH_LEAST : 0;
     EXPECT_EQ(sh_gc_init(config), SH_OK);
     EXPECT_EQ(sh_gc_add_root(t_root, sizeof t_root), SH_OK);
 }

@@ -16,7 +16,8 @@
 /* The only root of a collector that t_gc_start started: the rig reports no stacks. */
 extern void *t_root[T_ROOTS];
 
-/* A heap with a window of `window` bytes (0 = 64 MiB), and a collector; NULL = default. */
+/* A heap with a window of `window` bytes (0 = 64 MiB), and a collector; NULL = default.  Every second one marks
+ * as a large heap does, whatever its size. */
 void t_gc_start(size_t window, const struct sh_config *heap, const struct sh_gc_config *config);
 /* As that, all default; each cycle is looked over by the second marker. */
 void t_gc_start_checked(void);

@@ -69,7 +69,6 @@ struct mm_span {
     uint16_t slots;      /* 1 for a large span and a page run */
     size_t size;         /* of a slot */
     struct mm_note *notes; /* one a slot; NULL below tier 2 */
-    struct gc_span *gc;    /* the collector's part: collector.h; NULL = manual */
     uint32_t armed;      /* what the countdown was last set to */
     struct mm_cpu *owner;       /* the CPU that allocates from it; NULL = central's, or large; atomic */
 #if SH_MAX_CPUS > 1
@@ -85,6 +84,7 @@ struct mm_span {
     struct mm_cpu *local;  /* the owner, while no free elsewhere waits; NULL sends its frees to the slow path;
                               atomic */
 #endif
+    struct gc_span *gc;    /* the collector's part: collector.h; NULL = manual */
     uintptr_t free[];      /* bit set = slot free; bits past the last slot are 0.  As many words more in a
                               guarded heap: slots that are freed, but held back from reuse; and where frees
                               may come from other CPUs: slots that were freed there, which are not free yet */

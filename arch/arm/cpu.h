@@ -48,6 +48,12 @@ static inline void arch_pause(void)
 /* Calls fn with this CPU's registers on the stack, from `here` up: context.S. */
 void arch_spill(void (*fn)(uintptr_t here, void *arg), void *arg);
 
+/* Brings a line that will be read soon nearer; any address. */
+static inline void arch_prefetch(const void *address)
+{
+    __asm__ volatile("pld [%0]" : : "r"(address));
+}
+
 /* Zeros below the lowest, and above the highest, set bit.  The argument is not 0. */
 static inline unsigned arch_ctz(uintptr_t word)
 {
