@@ -681,15 +681,18 @@ endef
 $(foreach c,host host-up,$(eval $(call hostbench,$(c),host-bench,$(KT_BENCH))))
 $(foreach c,host host-up,$(eval $(call hostbench,$(c),peer-malloc,peer_malloc bench_random)))
 $(foreach c,host-up,$(eval $(call hostbench,$(c),peer-spanheap,peer_spanheap bench_random)))
+$(foreach c,host-up,$(eval $(call hostbench,$(c),host-prefetch,host_prefetch bench_random)))
 
 # Marking by several CPUs, counted by callgrind.
 BENCH_CPUS := $(if $(filter host1,$(ARCH)$(GC)),build/host-cpus/cpus-bench)
 BENCH_WORK := $(if $(filter host1,$(ARCH)$(GC)),build/host-up/peer-spanheap)
+BENCH_FETCH := $(if $(filter host1,$(ARCH)$(GC)),build/host-up/host-prefetch)
 BENCH_MASK := $(if $(filter-out host,$(ARCH)),build/$(BENCH_CONFIG)-mask/kernel.elf)
 BENCH_INLINE := $(if $(filter x86 arm,$(BENCH_CONFIG)),build/$(BENCH_CONFIG)-inline/kernel.elf)
-bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE) $(BENCH_INLINE) $(BENCH_MASK) $(BENCH_WORK) $(BENCH_CPUS)
+bench: build/$(BENCH_CONFIG)-up/$(BENCH_FILE) build/$(BENCH_CONFIG)/$(BENCH_FILE) $(BENCH_INLINE) $(BENCH_MASK) $(BENCH_WORK) $(BENCH_CPUS) $(BENCH_FETCH)
 	$(Q)sh $(KT)/bench.sh ARCH=$(ARCH) BENCH='$(BENCH)' PAGING='$(filter pae,$(PAGING))' MEM='$(MEM)' \
-	    TIMEOUT='$(TIMEOUT)' WORK='$(BENCH_WORK)' $(filter-out $(BENCH_WORK) $(BENCH_CPUS),$^)
+	    TIMEOUT='$(TIMEOUT)' WORK='$(BENCH_WORK)' $(filter-out $(BENCH_WORK) $(BENCH_CPUS) $(BENCH_FETCH),$^)
+	$(if $(BENCH_FETCH),$(Q)$(BENCH_FETCH) '$(BENCH)')
 	$(if $(BENCH_CPUS),$(Q)sh $(KT)/cpus_bench.sh $(BENCH_CPUS) '$(BENCH)')
 
 # The others are built by peers.sh, which finds out what is there.
