@@ -240,7 +240,7 @@ KT := kernel-test
 # Suites of the collector: those that include it.
 KT_GC_TESTS := $(patsubst $(KT)/%.c,%,$(shell grep -lE '"gc/|"kernel-test/(lisp|test_gc_util)\.h"' $(KT)/test_*.c))
 USER_FLAGS += $(if $(filter 1,$(GC)),,-DWITHOUT_GC)
-KT_COMMON := printf test trace test_util test_suites $(patsubst $(KT)/%.c,%,\
+KT_COMMON := printf test trace test_util test_suites plant plant_spans plant_pages plant_lists $(patsubst $(KT)/%.c,%,\
     $(filter-out $(KT)/test_util.c $(KT)/test_suites.c $(KT)/test_kasan.c $(KT_GC_TESTS:%=$(KT)/%.c),\
     $(wildcard $(KT)/test_*.c)))
 # The collector's suites and its client, or what stands in for them.
