@@ -3,7 +3,6 @@
  */
 #include "kernel-test/plant.h"
 
-
 /* ---- slot bits ---- */
 
 static void bit_past_the_last_slot(void)
