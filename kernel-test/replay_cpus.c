@@ -11,6 +11,7 @@
 #include "kernel-test/rig.h"
 #include "kernel-test/test_util.h"
 #include "kernel-test/trace.h"
+#include "mm/cache.h"
 #ifndef WITHOUT_GC
 #include "gc/gc.h"
 #endif
@@ -270,19 +271,19 @@ static bool free_survivors(void)
 
 static void print_cpus(void)
 {
-    t_printf("\n%3s %-24s %9s %9s %9s %11s %11s\n", "CPU", "traces", "events", "mallocs", "frees",
-             "passed on", "for others");
+    t_printf("\n%3s %-24s %8s %8s %8s %9s %10s %8s\n", "CPU", "traces", "events", "mallocs", "frees",
+             "passed on", "for others", "refills");
     for (unsigned i = 0; i < k_cpus(); i++) {
         const struct of_cpu *cpu = &of_cpu[i];
         const char *first = cpu->trace_count > 0 ? cpu->traces[0] : "only frees";
         const char *second = cpu->trace_count > 1 ? cpu->traces[1] : "";
 
-        t_printf("%3u %-12s %-11s %9u %9u %9u %11u %11u\n", i, first, second, (unsigned)cpu->events,
+        t_printf("%3u %-12s %-11s %8u %8u %8u %9u %10u %8u\n", i, first, second, (unsigned)cpu->events,
                  (unsigned)cpu->mallocs, (unsigned)cpu->frees, (unsigned)cpu->passed,
-                 (unsigned)cpu->of_others);
+                 (unsigned)cpu->of_others, (unsigned)mm_cpu[i].refills);
     }
     t_printf("\nEvents are the trace's.  Frees are those of the CPU's own trace, with what it passed on; for "
-             "others: freed here,\nallocated there.  Every block's contents were checked.\n\n");
+             "others: freed here,\nallocated there.  Refills: the cached word of free slots was empty.  Every block's contents were checked.\n\n");
 }
 
 static bool replay(void)

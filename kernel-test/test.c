@@ -181,14 +181,3 @@ unsigned test_run(const char *machine, const char *filter, const char *without)
     t_printf("%s: %u passed, %u failed\n", machine, counts[1], counts[0]);
     return counts[0];
 }
-
-uint32_t t_random(uint32_t *state)
-{
-    uint32_t x = *state != 0 ? *state : 0x9E3779B9u;
-
-    x ^= x << 13;
-    x ^= x >> 17;
-    x ^= x << 5;
-    *state = x;
-    return x;
-}

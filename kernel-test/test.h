@@ -61,6 +61,15 @@ void t_fail(const char *file, int line, const char *format, ...) __attribute__((
 unsigned test_run(const char *machine, const char *filter, const char *without);
 
 /* xorshift32: the same stream everywhere. */
-uint32_t t_random(uint32_t *state);
+static inline uint32_t t_random(uint32_t *state)
+{
+    uint32_t x = *state != 0 ? *state : 0x9E3779B9u;
+
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    *state = x;
+    return x;
+}
 
 #endif

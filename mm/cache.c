@@ -181,6 +181,7 @@ static void queue_pop(struct mm_entry *entry, struct mm_span *span)
 /* The next span to take from becomes the current one; its word, NULL = there is none. */
 static inline uintptr_t *next(struct mm_cpu *cpu, struct mm_entry *entry, struct mm_span **out)
 {
+    cpu->refills += SH_MAX_CPUS > 1;
     struct mm_span *span = entry->head;
     if (MM_LIKELY(span != NULL)) {
         queue_pop(entry, span);

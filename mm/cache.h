@@ -33,6 +33,7 @@ struct mm_cpu {
     uint64_t large_frees;
     struct mm_span *late; /* spans with frees from other CPUs: remote.c; atomic */
     uintptr_t twice;      /* one of those was freed here too: see mm_remote_twice */
+    uint32_t refills;     /* spans that a refill went on to, for who asks; not of a build for one CPU */
 };
 
 #if SH_MAX_CPUS > 1

@@ -50,17 +50,6 @@ void t_fail(const char *file, int line, const char *format, ...)
     abort();
 }
 
-uint32_t t_random(uint32_t *state)
-{
-    uint32_t x = *state != 0 ? *state : 0x9E3779B9u;
-
-    x ^= x << 13;
-    x ^= x >> 17;
-    x ^= x << 5;
-    *state = x;
-    return x;
-}
-
 static void run_suite(const struct suite *suite, const char *filter)
 {
     unsigned before = passed;
