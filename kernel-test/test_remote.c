@@ -474,12 +474,12 @@ static void strange(unsigned number)
     EXPECT_WHOLE();
 }
 
-static void strangers(unsigned tier, unsigned sample)
+static void strangers(unsigned tier, unsigned sample, bool zero)
 {
     static const unsigned numbers[] = { 3, SH_MAX_CPUS - 1, SH_MAX_CPUS, SH_MAX_CPUS + 1, 0x7fffffff,
                                         0xffffffff };
     struct sh_config config = { .size = sizeof(config), .cpus = 3, .hooks = rig_hooks(), .tier = tier,
-                                .guard_sample = sample };
+                                .guard_sample = sample, .zero = zero };
 
     rig_start(0, &config);
     slots = mm_class[mm_class_of(SIZE)].slots;
@@ -497,8 +497,9 @@ static void strangers(unsigned tier, unsigned sample)
 static void a_cpu_that_sh_init_was_not_told_of_is_misuse(void)
 {
     for (unsigned tier = 0; tier <= 4; tier++)
-        strangers(tier, 0);
-    strangers(0, 1);
+        strangers(tier, 0, false);
+    strangers(0, 1, false);
+    strangers(0, 0, true);
 }
 
 /* What has gone to central is not its either. */
