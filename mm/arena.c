@@ -92,7 +92,7 @@ void mm_arena_widen(uintptr_t base, uintptr_t last)
     }
 }
 
-bool mm_arena_in_bounds(uintptr_t address)
+MM_CALL bool mm_arena_in_bounds(uintptr_t address)
 {
     return address >= __atomic_load_n(&lowest, __ATOMIC_ACQUIRE) &&
            address <= __atomic_load_n(&highest, __ATOMIC_ACQUIRE);

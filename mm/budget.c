@@ -57,7 +57,7 @@ size_t mm_budget_limit(void)
     return __atomic_load_n(&limit, __ATOMIC_RELAXED);
 }
 
-void mm_budget_set_limit(size_t bytes)
+MM_CALL void mm_budget_set_limit(size_t bytes)
 {
     __atomic_store_n(&limit, bytes, __ATOMIC_RELAXED);
 }

@@ -22,7 +22,7 @@ size_t mm_budget_held(void);
 size_t mm_budget_tables(void);
 
 size_t mm_budget_limit(void);
-void mm_budget_set_limit(size_t bytes);
+MM_CALL void mm_budget_set_limit(size_t bytes);
 
 /* Why the heap cannot use a range that sh_arch_reserve gave: it is not aligned, wraps, or is part of what
  * was given before, for pages or for records.  NULL = it can. */

@@ -265,7 +265,7 @@ void mm_cache_freed(struct mm_span *span, uint32_t count)
     }
 }
 
-ARCH_CALL void mm_cache_event(struct mm_cpu *cpu, struct mm_span *span)
+MM_CALL void mm_cache_event(struct mm_cpu *cpu, struct mm_span *span)
 {
     struct mm_entry *entry = entry_of(cpu, span);
     switch ((enum mm_place)__builtin_expect(span->place, MM_PLACE_FULL)) {

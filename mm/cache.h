@@ -161,7 +161,7 @@ ARCH_CALL void *mm_cache_refill(struct mm_cpu *cpu, struct mm_entry *entry);
 void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span);
 /* The countdown of a span reached 0: it has to move.  The CPU owns it, or nobody does and the caller holds its
  * central lock. */
-ARCH_CALL void mm_cache_event(struct mm_cpu *cpu, struct mm_span *span);
+MM_CALL void mm_cache_event(struct mm_cpu *cpu, struct mm_span *span);
 /* So many free bits of a span were set, by the same caller. */
 void mm_cache_freed(struct mm_span *span, uint32_t count);
 

@@ -187,7 +187,7 @@ static void note_no_zone(const struct mm_span *span, uint32_t index)
     }
 }
 
-void mm_guard_placed(struct mm_span *span, uint32_t index, size_t size, uintptr_t site)
+MM_CALL void mm_guard_placed(struct mm_span *span, uint32_t index, size_t size, uintptr_t site)
 {
     if (span->notes != NULL) {
         __atomic_store_n(&span->notes[index].allocated, site, __ATOMIC_RELAXED);
@@ -261,7 +261,7 @@ MM_CALL void mm_guard_check_zone(const char *caller, const struct mm_view *view)
     }
 }
 
-size_t mm_natural_align(size_t size)
+MM_CALL size_t mm_natural_align(size_t size)
 {
     if (size > MM_CLASS_LIMIT) {
         return SH_PAGE_SIZE;

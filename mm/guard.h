@@ -45,10 +45,10 @@ bool mm_guard_free_pages(struct mm_span *span, uintptr_t address, uintptr_t site
 void *mm_guard_sample(size_t size);
 
 /* The alignment that sh_malloc promises for a size. */
-size_t mm_natural_align(size_t size);
+MM_CALL size_t mm_natural_align(size_t size);
 
 /* An object was placed, or resized where it lies: its note and its red zone. */
-void mm_guard_placed(struct mm_span *span, uint32_t index, size_t size, uintptr_t site);
+MM_CALL void mm_guard_placed(struct mm_span *span, uint32_t index, size_t size, uintptr_t site);
 void mm_guard_resized(const struct mm_view *view, size_t size);
 
 /* Collected objects: a slot that was taken, and is not as the fill left it (it is filled anew); the report

@@ -361,7 +361,7 @@ bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit c
     return ok;
 }
 
-void mm_heap_decommit(uintptr_t base, size_t count)
+MM_CALL void mm_heap_decommit(uintptr_t base, size_t count)
 {
     size_t committed = count - account(base, count, LOOKED_AT);
     if (committed == 0) {
@@ -495,7 +495,7 @@ static size_t scavenge_run(uintptr_t *last, size_t most)
     return count;
 }
 
-size_t mm_heap_scavenge(size_t keep)
+MM_CALL size_t mm_heap_scavenge(size_t keep)
 {
     size_t idle = idle_pages(), keep_pages = keep >> MM_PAGE_SHIFT, done = 0;
     uintptr_t last = UINTPTR_MAX;

@@ -40,7 +40,7 @@ bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit c
 MM_CALL bool mm_heap_commit(uintptr_t base, size_t count);
 
 /* Ready → Prepared, for whole granules that the caller owns. */
-void mm_heap_decommit(uintptr_t base, size_t count);
+MM_CALL void mm_heap_decommit(uintptr_t base, size_t count);
 /* Poisons whole granules that the caller owns: they are nobody's from here on. */
 void mm_heap_fault(uintptr_t base, size_t count);
 
@@ -68,7 +68,7 @@ void mm_heap_release(struct mm_span *span);
 
 /* Gives idle granules back, from the highest address down, until at most `keep` bytes are committed and
  * free; bytes given back.  SH_THREAD, no lock. */
-size_t mm_heap_scavenge(size_t keep);
+MM_CALL size_t mm_heap_scavenge(size_t keep);
 
 /* Called for tests just after a span's pages went back, with no lock held; NULL = none. */
 extern void (*mm_heap_released_probe)(uintptr_t base, size_t count);

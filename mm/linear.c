@@ -213,7 +213,7 @@ static size_t room(void)
     return bytes;
 }
 
-bool mm_linear_ensure_room(size_t bytes)
+MM_CALL bool mm_linear_ensure_room(size_t bytes)
 {
     arch_flags flags = mm_lock(&lock);
     while (__atomic_load_n(&growing, __ATOMIC_ACQUIRE) && room() < bytes && mm_may_wait()) {

@@ -15,7 +15,7 @@ void *mm_linear_alloc(size_t size, size_t align, bool may_grow);
 
 /* Reserves a block more for records to come if there is address space for fewer than `bytes`; false =
  * refused. */
-bool mm_linear_ensure_room(size_t bytes);
+MM_CALL bool mm_linear_ensure_room(size_t bytes);
 
 /* Bytes for which the last commit was refused; 0 = it was not.  A hint: others may be at it. */
 size_t mm_linear_lacked(void);

@@ -300,7 +300,7 @@ static MM_NOINLINE void free_guarded(void *p, const char *caller, uintptr_t site
     }
 }
 
-void mm_free_slow(void *p, const char *caller, uintptr_t site)
+MM_CALL void mm_free_slow(void *p, const char *caller, uintptr_t site)
 {
     if (mm_mode.guarded) {
         free_guarded(p, caller, site);

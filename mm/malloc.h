@@ -20,7 +20,7 @@ void *mm_malloc_slow(size_t size, uintptr_t site);
 void mm_free_other(void *p, uintptr_t site);
 
 /* sh_free on behalf of `caller`, without the fast path. */
-void mm_free_slow(void *p, const char *caller, uintptr_t site);
+MM_CALL void mm_free_slow(void *p, const char *caller, uintptr_t site);
 
 /* A slot that is not live any more becomes free, and its span moves if it has to. */
 void mm_slot_release(struct mm_span *span, uint32_t index);

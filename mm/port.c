@@ -9,7 +9,7 @@
 #include "mm/linear.h"
 #include "mm/report.h"
 
-uintptr_t mm_port_reserve(uintptr_t hint, size_t size, size_t align)
+MM_CALL uintptr_t mm_port_reserve(uintptr_t hint, size_t size, size_t align)
 {
     struct mm_hook_mark mark;
     mm_hook_enter(&mark);

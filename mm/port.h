@@ -19,7 +19,7 @@ static inline const struct sh_port *mm_port(void)
 }
 
 /* A range that the heap cannot use is named in the log, and refused. */
-uintptr_t mm_port_reserve(uintptr_t hint, size_t size, size_t align);
+MM_CALL uintptr_t mm_port_reserve(uintptr_t hint, size_t size, size_t align);
 MM_CALL void mm_port_release(uintptr_t base, size_t size);
 /* false also when the tables would exceed the limit. */
 bool mm_port_map(uintptr_t base, size_t size);

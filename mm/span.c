@@ -186,7 +186,7 @@ bool mm_span_is(const struct mm_span *span, enum mm_span_state state)
            mm_span_of(span->base) == span;
 }
 
-uint32_t mm_span_live(const struct mm_span *span)
+MM_CALL uint32_t mm_span_live(const struct mm_span *span)
 {
     size_t free = 0;
     for (uint32_t i = 0; i < mm_span_words(span); i++) {
@@ -204,7 +204,7 @@ uint32_t mm_span_held(const struct mm_span *span)
     return held;
 }
 
-bool mm_span_is_held(const struct mm_span *span, uint32_t index)
+MM_CALL bool mm_span_is_held(const struct mm_span *span, uint32_t index)
 {
     return mm_mode.guarded &&
            (mm_word_get(&span->free[mm_span_words(span) + index / MM_WORD_BITS]) >> (index % MM_WORD_BITS) & 1) != 0;
@@ -222,7 +222,7 @@ void mm_span_set_held(struct mm_span *span, uint32_t index, bool held)
     mm_word_set(word, held ? *word | bit : *word & ~bit);
 }
 
-void mm_span_mark_loose(struct mm_span *span)
+MM_CALL void mm_span_mark_loose(struct mm_span *span)
 {
     if (SH_MAX_CPUS > 1) {
         __atomic_fetch_or(&span->flags, MM_SPAN_LOOSE, __ATOMIC_RELAXED);
@@ -287,7 +287,7 @@ static struct mm_span *arena_next(const struct mm_arena *arena, uintptr_t *addre
     return NULL;
 }
 
-struct mm_span *mm_span_next(uintptr_t *address)
+MM_CALL struct mm_span *mm_span_next(uintptr_t *address)
 {
     uintptr_t at = *address;
     for (struct mm_arena *arena; (arena = mm_arena_next(at)) != NULL;) {

@@ -159,7 +159,7 @@ static inline uint32_t mm_span_words(const struct mm_span *span)
 }
 
 /* Freed, but held back from reuse: neither free nor live. */
-bool mm_span_is_held(const struct mm_span *span, uint32_t index);
+MM_CALL bool mm_span_is_held(const struct mm_span *span, uint32_t index);
 
 /* A word of the bitmap of slots that were freed on other CPUs. */
 static inline uintptr_t mm_span_late(const struct mm_span *span, uint32_t word)
@@ -209,7 +209,7 @@ bool mm_span_claim(struct mm_span *span, enum mm_span_state wanted);
 bool mm_span_is(const struct mm_span *span, enum mm_span_state state);
 
 /* Slots that are not free, counted: live ones, those that are held back, and late ones. */
-uint32_t mm_span_live(const struct mm_span *span);
+MM_CALL uint32_t mm_span_live(const struct mm_span *span);
 /* Of those the ones that are held back. */
 uint32_t mm_span_held(const struct mm_span *span);
 
@@ -217,7 +217,7 @@ uint32_t mm_span_held(const struct mm_span *span);
 void mm_span_set_held(struct mm_span *span, uint32_t index, bool held);
 
 /* The size given at allocation does not tell the span's class any more. */
-void mm_span_mark_loose(struct mm_span *span);
+MM_CALL void mm_span_mark_loose(struct mm_span *span);
 
 /* One consistent look at whatever is at an address, without a lock. */
 struct mm_view {
@@ -235,7 +235,7 @@ MM_CALL bool mm_span_view(uintptr_t address, struct mm_view *view);
 
 /* The first span whose pages begin at or above *address, in address order; *address moves behind it.
  * NULL = no more.  Kept runs are seen too: their state is dead. */
-struct mm_span *mm_span_next(uintptr_t *address);
+MM_CALL struct mm_span *mm_span_next(uintptr_t *address);
 
 int mm_span_verify(struct mm_span *span);
 /* Descriptors are as the mode needs them: before the first one is made. */
