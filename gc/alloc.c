@@ -456,12 +456,6 @@ void *sh_gc_new(const struct sh_gc_type *type, size_t count)
 /* How a slot that sh_free names goes. */
 enum going { NOT_LIVE, AT_THE_SWEEP, NOW };
 
-/* Is freed memory filled, by who frees it, with the lock open? */
-static bool fills(void)
-{
-    return mm_mode.guarded || mm_mode.zero;
-}
-
 /* Which slot begins at an address; false = none does. */
 static bool slot_at(const struct gc_span *gs, uintptr_t address, uint32_t *index)
 {
@@ -481,7 +475,7 @@ static enum going claim_free(struct mm_span *span, struct gc_span *gs, uintptr_t
         gs->freed_some = true;
         gc_special_drop(gs, *index);
         going = gc.black ? AT_THE_SWEEP : NOW;
-        gs->in_hand += going == NOW && fills();
+        gs->in_hand += going == NOW && gc.fills;
     }
     gc_unlock(flags);
     return going;
@@ -525,8 +519,8 @@ static bool finish_free(struct gc_span *gs, uint32_t index)
     uint32_t word = index / MM_WORD_BITS;
     bool empty = false;
     arch_flags flags = gc_lock();
-    gs->in_hand -= fills();
-    gs->filled = fills() && gs->class == GC_LARGE;
+    gs->in_hand -= gc.fills;
+    gs->filled = gc.fills && gs->class == GC_LARGE;
     /* A cycle may have begun, and frees the slot then.  A sweep that fills does not know it: it is told. */
     if (!gc.black && (gc_freed(gs)[word] & bit) != 0) {
         if (gs->generation == gc.generation) {
@@ -554,7 +548,7 @@ bool gc_free(const char *caller, struct mm_span *span, uintptr_t address, uintpt
         span->notes[index].freed = site;
     }
     if (going == NOW) {
-        if (fills()) {
+        if (gc.fills) {
             mm_guard_collected(caller, span, index, site);
         }
         if (finish_free(gs, index)) {

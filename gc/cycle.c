@@ -503,6 +503,7 @@ int sh_gc_init(const struct sh_gc_config *given)
     }
     gc.config = config;
     gc.plain = !mm_mode.guarded && !mm_mode.demand;
+    gc.fills = mm_mode.guarded || mm_mode.zero;
     gc_pace_start();
     mm_collector = &collector;
     __atomic_store_n(&gc.started, true, __ATOMIC_RELEASE);

@@ -22,6 +22,7 @@ struct gc_state {
     bool started;
     uint8_t phase;         /* enum gc_phase */
     bool plain;            /* objects need no more than a slot that is zeroed: no tier, not on demand */
+    bool fills;            /* freed memory is filled, by who frees it, with the lock open */
     bool black;            /* a cycle is marking: objects are born marked and scanned */
     uint32_t generation;   /* of swept spans */
     uintptr_t lowest, highest; /* first and last byte of all pages that ever were of a collected span */

@@ -109,27 +109,32 @@ static MM_NOINLINE void fill_dead(struct gc_span *gs)
     }
 }
 
-/* Turns marks into free bits. */
+/* Turns a word of marks into free bits; `mask`: those that stand for slots.  The others are marked for good. */
+static inline __attribute__((always_inline)) void sweep_word(struct gc_span *gs, uint32_t i, uintptr_t mask,
+                                                             struct swept *swept)
+{
+    uintptr_t *free = &gs->span->free[i];
+    uintptr_t was = *free, mark = gs->marked[i], now = ~mark;
+    if (MM_UNLIKELY((mark & was) != 0)) {
+        zombie(gs, i);
+    }
+    if (now != was) {
+        swept->freed += arch_popcount(now & ~was);
+        mm_word_set(free, now);
+    }
+    swept->live |= mark & mask;
+    swept->free |= now;
+    gs->marked[i] = gc_scanned(gs)[i] = ~mask;
+}
+
 static inline __attribute__((always_inline)) struct swept sweep_bits(struct gc_span *gs)
 {
-    uintptr_t *free = gs->span->free, *marked = gs->marked, *scanned = gc_scanned(gs);
-    uint32_t words = gs->words;
-    uintptr_t last = gc_slot_mask(gs, words - 1);
     struct swept swept = { 0, 0, 0 };
-    for (uint32_t i = 0; i < words; i++) {
-        uintptr_t was = free[i], mark = marked[i], mask = i + 1 == words ? last : ~(uintptr_t)0;
-        uintptr_t now = ~mark & mask;
-        if (MM_UNLIKELY((mark & was) != 0)) {
-            zombie(gs, i);
-        }
-        if (now != was) {
-            swept.freed += arch_popcount(now & ~was);
-            mm_word_set(&free[i], now);
-        }
-        swept.live |= now ^ mask;
-        swept.free |= now;
-        marked[i] = scanned[i] = ~mask;
+    uint32_t last = gs->words - 1u;
+    for (uint32_t i = 0; i != last; i++) {
+        sweep_word(gs, i, ~(uintptr_t)0, &swept);
     }
+    sweep_word(gs, last, gc_slot_mask(gs, last), &swept);
     return swept;
 }
 
@@ -186,7 +191,7 @@ static MM_NOINLINE arch_flags fill_unlocked(struct gc_span *gs, arch_flags flags
 /* Sweeps a span that was claimed and is on no list.  Under the lock, which may be open meanwhile. */
 static inline __attribute__((always_inline)) enum after sweep_claimed(struct gc_span *gs, arch_flags *flags)
 {
-    if (MM_UNLIKELY(mm_mode.guarded || mm_mode.zero)) {
+    if (MM_UNLIKELY(gc.fills)) {
         *flags = fill_unlocked(gs, *flags);
     } else if (MM_UNLIKELY(gs->freed_some)) {
         gc_live_add(0 - drop_freed(gs));
