@@ -326,14 +326,13 @@ MM_NOINLINE void mm_free_other(void *p, uintptr_t site)
     }
 }
 
-/* The base of a slot in a span that this CPU does not own, or may not free in at once. */
-static MM_NOINLINE void free_elsewhere(struct mm_span *span, uint32_t index, void *p, arch_flags flags,
-                                       uintptr_t site)
+/* A slot in a span that this CPU does not own, or may not free in at once. */
+static MM_NOINLINE void free_elsewhere(struct mm_span *span, uint32_t index, arch_flags flags, uintptr_t site)
 {
     bool freed = mm_remote_free_there(span, index);
     mm_cpu_unmask(flags);
     if (!freed) {
-        mm_free_other(p, site);
+        mm_free_other((void *)(span->base + index * span->size), site);
     }
 }
 
@@ -346,7 +345,7 @@ void sh_free(void *p)
     uint32_t rest = arch_multiply((uint32_t)(address - span->base), span->magic, &index);
     if (MM_LIKELY(rest < MM_FAST(span->bound))) {
         if (SH_MAX_CPUS > 1 && MM_UNLIKELY(mm_span_local(span) != mm_cpu_self())) {
-            free_elsewhere(span, index, p, flags, MM_CALLER());
+            free_elsewhere(span, index, flags, MM_CALLER());
             return;
         }
         if (MM_LIKELY(arch_bit_set(span, offsetof(struct mm_span, free), index))) {

@@ -195,29 +195,43 @@ static inline void arch_irq_restore_at(const arch_flags *place, arch_flags flags
     arch_irq_restore(flags);
 }
 
-/* Takes the lowest set bit out of *word.  false = it was 0. */
+/* Takes the lowest set bit out of *word.  false = it was 0.  The borrow of bits − 1 is the test. */
 static inline bool arch_bit_take(uintptr_t *word, unsigned *index)
 {
-    uintptr_t bits = *word;
+    uintptr_t bits = *word, less;
 
-    if (__builtin_expect(bits == 0, 0))
+#ifdef __GCC_ASM_FLAG_OUTPUTS__
+    bool none;
+
+    __asm__("subs %0, %2, #1" : "=r"(less), "=@cccc"(none) : "r"(bits));
+#else
+    bool none = bits == 0;
+
+    less = bits - 1;
+#endif
+    if (__builtin_expect(none, 0))
         return false;
-    *word = bits & (bits - 1);
+    *word = bits & less;
     *index = arch_ctz(bits);
     return true;
 }
 
 /* Sets a bit that is clear, in a map that lies `offset` (a constant) bytes into a record.  false = it
- * was set. */
+ * was set.  By bytes: then one instruction gets to the record's and the bit's. */
 static inline bool arch_bit_set(void *record, size_t offset, uint32_t index)
 {
-    uintptr_t *map = (uintptr_t *)((uintptr_t)record + offset);
-    uintptr_t *word = &map[index / (8 * sizeof *map)];
-    uintptr_t bit = (uintptr_t)1 << (index % (8 * sizeof *map));
+    uint8_t *byte = (uint8_t *)((uintptr_t)record + index / 8) + offset;
+    unsigned bits = *byte, bit = index % 8;
+    bool set;
 
-    if (__builtin_expect((*word & bit) != 0, 0))
+#ifdef __GCC_ASM_FLAG_OUTPUTS__
+    __asm__("tst %1, %2, lsl %3" : "=@ccne"(set) : "r"(bits), "r"(1), "r"(bit));
+#else
+    set = (bits >> bit & 1) != 0;
+#endif
+    if (__builtin_expect(set, 0))
         return false;
-    *word |= bit;
+    *byte = (uint8_t)(bits | 1u << bit);
     return true;
 }
 
