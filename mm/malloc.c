@@ -252,7 +252,7 @@ static inline bool run_claim(struct mm_span *span, enum mm_span_state wanted)
 /* Takes a large span or a page run out of use; false = it is not one, or this CPU is not known. */
 static inline bool free_run(struct mm_span *span, enum mm_span_state wanted)
 {
-    if (MM_UNLIKELY(mm_mode.zero) && mm_span_state(span) == wanted) {
+    if (MM_UNLIKELY(mm_mode.zero) && mm_span_state(span) == wanted && mm_cpu_known(mm_cpu_self())) {
         mm_memory_zero(span->base, mm_span_bytes(span));
     }
     return run_claim(span, wanted);
