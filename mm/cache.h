@@ -82,6 +82,18 @@ static inline struct mm_cpu *mm_cpu_self(void)
 #endif
 }
 
+/* A CPU's number, of this one or, with interrupts on, of one that the caller ran on a moment ago; 0 for a CPU
+ * that sh_init was not told of.  For what is the same on any CPU. */
+static inline unsigned mm_cpu_about(void)
+{
+#ifdef SH_CPU_POINTER
+    return (unsigned)((const struct mm_cpu *)SH_CPU_POINTER - mm_cpu);
+#else
+    unsigned number = MM_CPU_NUMBERED ? MM_CPU_NUMBER : 0;
+    return number < mm_cpus ? number : 0;
+#endif
+}
+
 /* Was sh_init told of this CPU?  Where it was not, that is reported: misuse.h. */
 static inline bool mm_cpu_known(const struct mm_cpu *cpu)
 {

@@ -35,24 +35,6 @@ static struct kept {
 } kept[SH_MAX_CPUS];
 static struct mm_lock locks[SH_MAX_CPUS] = { [0 ... SH_MAX_CPUS - 1] = MM_LOCK_INIT(MM_RANK_KEPT) };
 
-static struct mm_lock *lock_of(const struct kept *of)
-{
-    return &locks[of - kept];
-}
-
-/* Of the CPU that asks, or nearly: it may be another one by the time it has the lock. */
-static struct kept *kept_here(void)
-{
-    if (SH_MAX_CPUS == 1) {
-        return &kept[0];
-    }
-    arch_flags flags = arch_irq_save();
-    const struct mm_cpu *cpu = mm_cpu_self();
-    struct kept *here = &kept[mm_cpu_known(cpu) ? cpu - mm_cpu : 0];
-    arch_irq_restore(flags);
-    return here;
-}
-
 /* Four steps an octave: the two bits below the highest. */
 static unsigned step_of(size_t pages)
 {
@@ -84,10 +66,11 @@ static struct mm_span *take(struct kept *from, struct step *step, size_t pages)
 /* The smallest step first; in use when it returns. */
 static struct mm_span *get(size_t pages)
 {
-    struct kept *here = kept_here();
+    unsigned cpu = mm_cpu_about();
+    struct kept *here = &kept[cpu];
     struct step *step = &here->step[step_of(pages)], *end = step + LOOK;
     struct mm_span *span = NULL;
-    arch_flags flags = mm_lock(lock_of(here));
+    arch_flags flags = mm_lock(&locks[cpu]);
     for (; step < end && step < here->step + STEPS && span == NULL; step++) {
         span = take(here, step, pages);
     }
@@ -96,7 +79,7 @@ static struct mm_span *get(size_t pages)
         span->free[0] = 0;
         mm_span_set_state(span, MM_SPAN_LARGE);
     }
-    mm_unlock(lock_of(here), flags);
+    mm_unlock(&locks[cpu], flags);
     return span;
 }
 
@@ -110,15 +93,16 @@ static bool may_keep(size_t pages)
 static bool put(struct mm_span *span)
 {
     size_t pages = span->page_count;
-    struct kept *here = kept_here();
+    unsigned cpu = mm_cpu_about();
+    struct kept *here = &kept[cpu];
     struct step *step = &here->step[step_of(pages)];
-    arch_flags flags = mm_lock(lock_of(here));
+    arch_flags flags = mm_lock(&locks[cpu]);
     bool ok = step->count < EACH && may_keep(here->pages + pages);
     if (ok) {
         step->run[step->count++] = span;
         count(here, pages);
     }
-    mm_unlock(lock_of(here), flags);
+    mm_unlock(&locks[cpu], flags);
     return ok;
 }
 
@@ -141,32 +125,33 @@ MM_CALL void mm_kept_retire(struct mm_span *span)
 }
 
 /* A CPU's largest. */
-static struct mm_span *drop(struct kept *from)
+static struct mm_span *drop(unsigned cpu)
 {
+    struct kept *from = &kept[cpu];
     if (__atomic_load_n(&from->pages, __ATOMIC_RELAXED) == 0) {
         return NULL;
     }
     struct mm_span *span = NULL;
-    arch_flags flags = mm_lock(lock_of(from));
+    arch_flags flags = mm_lock(&locks[cpu]);
     for (unsigned step = STEPS; step-- > 0 && span == NULL;) {
         span = take(from, &from->step[step], 1);
     }
-    mm_unlock(lock_of(from), flags);
+    mm_unlock(&locks[cpu], flags);
     return span;
 }
 
 struct mm_span *mm_kept_drop(void)
 {
-    struct mm_span *span = drop(kept_here());
+    struct mm_span *span = drop(mm_cpu_about());
     for (unsigned cpu = 0; span == NULL && cpu < mm_cpus && SH_MAX_CPUS > 1; cpu++) {
-        span = drop(&kept[cpu]);
+        span = drop(cpu);
     }
     return span;
 }
 
 void mm_kept_release(unsigned cpu)
 {
-    for (struct mm_span *span; (span = drop(&kept[cpu])) != NULL;) {
+    for (struct mm_span *span; (span = drop(cpu)) != NULL;) {
         mm_heap_release(span);
     }
 }
