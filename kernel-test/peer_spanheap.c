@@ -5,13 +5,18 @@
  *     peer-spanheap WORK [exact|steps]
  *
  *     exact    objects have types; otherwise all but bytes are conservative
- *     steps    collected in steps, with write barriers; otherwise automatically, and a pause is a whole
- *              collection
+ *     steps    collected in steps, with write barriers, and a pause is a step; otherwise automatically, and a
+ *              pause is while the world stands
+ *
+ * With PEER_HEAP=bytes in the environment, that is the heap's limit, its records included, and the collector
+ * begins when little of it is left.  Without, it begins when the heap has doubled.
  *
  * In steps: once as much was allocated as the last cycle kept, a step of STEP words for every quarter of
  * that that is allocated.
  */
 #define _GNU_SOURCE
+#include <limits.h>
+
 #include "arch/host/host.h"
 #include "gc/gc.h"
 
@@ -84,14 +89,6 @@ static void step(size_t size)
     work_pause_end();
 }
 
-/* The trace line ends a collection. */
-static void log_line(const char *text)
-{
-    (void)text;
-    if (!steps)
-        work_pause_end();
-}
-
 static void stopped(void)
 {
     if (!steps)
@@ -100,6 +97,8 @@ static void stopped(void)
 
 static void resumed(void)
 {
+    if (!steps)
+        work_pause_end();
 }
 
 void sh_kernel_panic(enum sh_panic kind, const char *report)
@@ -116,18 +115,21 @@ unsigned sh_kernel_cpu(void)
 int main(int argc, char **argv)
 {
     static const struct sh_hooks hooks = {
-        .log = log_line,
         .stop_world = stopped,
         .resume_world = resumed,
         .scan_stacks = scan_stacks,
     };
     struct sh_config config = { .size = sizeof config, .hooks = &hooks };
-    struct sh_gc_config collected = { .size = sizeof collected, .trace = true };
+    struct sh_gc_config collected = { .size = sizeof collected };
 
     stack_top = __builtin_frame_address(0);
     exact = argc > 2 && strcmp(argv[2], "exact") == 0;
     steps = argc > 2 && strcmp(argv[2], "steps") == 0;
     collected.automatic = !steps;
+    if (getenv("PEER_HEAP") != NULL) {
+        config.limit = strtoul(getenv("PEER_HEAP"), NULL, 10);
+        collected.percent = UINT_MAX;
+    }
     until_step = steps ? STEP_BYTES : until_step;
     want(argc > 1, "which work?");
     want(sh_host_window((size_t)4 << 30) != 0 && sh_init(&config) == SH_OK, "no heap");

@@ -11,7 +11,13 @@
 #     glibc mimalloc jemalloc tcmalloc   thread-safe; masks and misuse checks none have
 #     spanheap-exact      objects with types; `spanheap` and libgc are conservative
 #     spanheap-steps      in steps, with write barriers
+#     spanheap-default    as `spanheap`, with the default pace
 #     libgc go            with one marker thread; with as many as it likes, and pauses by the clock
+#
+# How much a collector works is a matter of how much memory it is given.  libgc has its defaults; Spanheap's
+# limit (sh_config.limit, its own records included) is what libgc's heap became in that program, the most of
+# three runs and without libgc's records: a line `peers suite/load heap … MB` says it.  Without libgc, and as
+# spanheap-default, it collects when the heap has doubled.  Go has its default, which is that too.
 #
 # What is not installed is left out, and said.  Environment: CC, BENCH=prefix, REPEATS=n.
 set -u
@@ -57,13 +63,27 @@ run_malloc()
     done
 }
 
+# libgc's heap after a program, in bytes: it depends on where the stack lies.
+heap_of()
+{
+    for i in 1 2 3; do GC_MARKERS=1 "$libgc" "$1" heap 2>&1; done | sort -n | tail -1
+}
+
+with_heap()
+{
+    if [ -n "$heap" ]; then PEER_HEAP=$heap "$@"; else "$@"; fi
+}
+
 run_gcwork()
 {
-    echo "spanheap $(build/host-up/peer-spanheap "$1")"
-    echo "spanheap-exact $(build/host-up/peer-spanheap "$1" exact)"
+    echo "spanheap $(with_heap build/host-up/peer-spanheap "$1")"
+    echo "spanheap-exact $(with_heap build/host-up/peer-spanheap "$1" exact)"
     case $1 in
     mark-*) ;;
-    *) echo "spanheap-steps $(build/host-up/peer-spanheap "$1" steps)" ;;
+    *)
+        echo "spanheap-steps $(with_heap build/host-up/peer-spanheap "$1" steps)"
+        [ -z "$heap" ] || echo "spanheap-default $(build/host-up/peer-spanheap "$1")"
+        ;;
     esac
     [ -z "$libgc" ] || echo "libgc $(GC_MARKERS=1 "$libgc" "$1")"
     [ -z "$go" ] || echo "go $("$go" "$1")"
@@ -73,6 +93,14 @@ run_gcwork()
 compare()
 {
     wanted "$1/$2" || return 0
+    heap=
+    case $1/$2 in
+    gcwork/mark-*) ;;
+    gcwork/*)
+        [ -z "$libgc" ] || heap=$(heap_of "$2")
+        [ -z "$heap" ] || echo "peers $1/$2 heap $((heap >> 20)) MB"
+        ;;
+    esac
     i=0
     while [ $i -lt "$REPEATS" ]; do
         "run_$1" "$2"
