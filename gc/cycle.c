@@ -347,7 +347,7 @@ bool gc_cycle_collect(bool sweep, bool due)
 
 bool gc_allowed(const char *caller)
 {
-    if (!gc.started || mm_dead()) {
+    if (!gc.started || mm_dead() || mm_misuse_cpu()) {
         return false;
     }
     if (mm_context() != SH_THREAD) {

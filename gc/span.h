@@ -54,7 +54,7 @@ struct gc_span {
     struct gc_span *queue;   /* the next one in the work queue */
     struct mm_span *span;
     uint32_t generation;
-    uint32_t hint;           /* the word of the first of them, or GC_NO_HINT */
+    uint32_t hint;           /* the word of the first object that is pending, or GC_NO_HINT */
     bool touched;            /* an object was marked in this cycle */
     bool owned;              /* in an entry */
     bool full;               /* on a list: of full ones */

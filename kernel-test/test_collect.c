@@ -136,7 +136,41 @@ static void what_manual_memory_refers_to_goes(void)
     sh_free(manual);
 }
 
+#if __STDC_HOSTED__ && SH_MAX_CPUS > 1
+static void collect(void *p)
+{
+    (void)p;
+    sh_gc_collect();
+}
+
+/* It frees nothing, and loses nothing. */
+static void a_cpu_that_sh_init_was_not_told_of_does_not_collect(void)
+{
+    struct sh_config config = { .size = sizeof(config), .cpus = 1, .hooks = rig_hooks() };
+    struct sh_stats stats;
+
+    rig_start(0, &config);
+    EXPECT_EQ(sh_gc_init(NULL), SH_OK);
+    for (unsigned i = 0; i < 4; i++)
+        EXPECT(sh_gc_malloc(i < 2 ? 100000 : 48, 0) != NULL);
+    rig_cpu(SH_MAX_CPUS - 1);
+    EXPECT(rig_panics(SH_PANIC_MISUSE, "calls, and sh_config.cpus is 1", collect, NULL));
+    rig_cpu(0);
+    sh_stats(&stats);
+    EXPECT_EQ(stats.live_objects, 4);
+    EXPECT_WHOLE();
+    sh_gc_collect();
+    sh_stats(&stats);
+    EXPECT_EQ(stats.live_objects, 0);
+    EXPECT_WHOLE();
+}
+#endif
+
 static const struct test tests[] = {
+#if __STDC_HOSTED__ && SH_MAX_CPUS > 1
+    { "a_cpu_that_sh_init_was_not_told_of_does_not_collect",
+      a_cpu_that_sh_init_was_not_told_of_does_not_collect },
+#endif
     { "what_no_root_reaches_goes", what_no_root_reaches_goes },
     { "objects_are_zeroed_and_of_their_kind", objects_are_zeroed_and_of_their_kind },
     { "interior_pointers_keep_and_one_past_the_end_does_not", interior_pointers_keep_and_one_past_the_end_does_not },

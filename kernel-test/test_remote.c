@@ -414,6 +414,11 @@ static void alloc_pages(void *p)
     got = sh_alloc_pages(2);
 }
 
+static void shrink_it(void *p)
+{
+    got = sh_realloc(p, 24);
+}
+
 static void grow_it(void *p)
 {
     got = sh_realloc(p, 20000);
@@ -465,10 +470,13 @@ static void strange(unsigned number)
     refused(number, "free", free_it, (void *)held[slots]); /* of CPU 0's current one */
     refused(number, "free_sized", free_sized_it, (void *)held[0]);
     refused(number, "realloc", grow_it, (void *)held[1]);
+    refused(number, "realloc to less", shrink_it, (void *)held[1]);
+    refused(number, "realloc to less", shrink_it, large.p);
     refused(number, "free", free_it, large.p);
     refused(number, "free_pages", free_pages_of, pages);
     for (unsigned i = 0; i < count; i++)
         EXPECT(t_holds((void *)held[i], SIZE, i));
+    EXPECT(sh_usable_size((void *)held[1]) >= SIZE && sh_usable_size(large.p) >= 60000);
     t_give(&large);
     sh_free_pages(pages);
     EXPECT_WHOLE();
@@ -502,6 +510,29 @@ static void a_cpu_that_sh_init_was_not_told_of_is_misuse(void)
     strangers(0, 0, true);
 }
 
+/* Nor is the cache of a guarded heap, while a CPU is at it. */
+static void a_guarded_cache_in_use_serves_no_cpu_that_is_not_known(void)
+{
+    struct sh_config config = { .size = sizeof(config), .cpus = 3, .hooks = rig_hooks(), .tier = 2 };
+    struct mm_entry *entry;
+    struct mm_cpu *cpu;
+    arch_flags flags;
+
+    rig_start(0, &config);
+    EXPECT(sh_malloc(SIZE - 16) != NULL);
+    flags = mm_cache_enter(&cpu);
+    entry = &cpu->entry[mm_class_of(SIZE)];
+    mm_cache_reveal(entry);
+    EXPECT(*entry->word != 0);
+    rig_cpu(SH_MAX_CPUS);
+    EXPECT(rig_panics(SH_PANIC_MISUSE, "and sh_config.cpus is 3", malloc_small, NULL));
+    EXPECT(got == NULL);
+    rig_cpu(0);
+    mm_cache_conceal(entry);
+    mm_cache_leave(flags);
+    EXPECT_WHOLE();
+}
+
 /* What has gone to central is not its either. */
 static void nothing_of_centrals_goes_to_a_cpu_that_is_not_known(void)
 {
@@ -533,6 +564,8 @@ static void nothing_of_centrals_goes_to_a_cpu_that_is_not_known(void)
 
 static const struct test tests[] = {
     { "a_cpu_that_sh_init_was_not_told_of_is_misuse", a_cpu_that_sh_init_was_not_told_of_is_misuse },
+    { "a_guarded_cache_in_use_serves_no_cpu_that_is_not_known",
+      a_guarded_cache_in_use_serves_no_cpu_that_is_not_known },
     { "nothing_of_centrals_goes_to_a_cpu_that_is_not_known",
       nothing_of_centrals_goes_to_a_cpu_that_is_not_known },
     { "a_slot_freed_elsewhere_serves_its_owner_again", a_slot_freed_elsewhere_serves_its_owner_again },

@@ -36,7 +36,7 @@ struct mm_cpu mm_cpu[MM_CPU_RECORDS] = {
 
 MM_NOINLINE struct mm_cpu *mm_cpu_nobodys(void)
 {
-    return &mm_cpu[MM_CPU_GUARDED];
+    return &mm_cpu[MM_CPU_NOBODYS];
 }
 
 MM_CALL void mm_queue_push(struct mm_span **head, struct mm_span **tail, struct mm_span *span)
@@ -196,7 +196,7 @@ static inline uintptr_t *next(struct mm_cpu *cpu, struct mm_entry *entry, struct
     return make_current(cpu, entry, span);
 }
 
-ARCH_CALL void *mm_cache_refill(struct mm_cpu *cpu, struct mm_entry *entry)
+MM_CALL void *mm_cache_refill(struct mm_cpu *cpu, struct mm_entry *entry)
 {
     struct mm_span *span = entry->span;
     uintptr_t *word = span == NULL ? NULL : advance(cpu, entry, span);

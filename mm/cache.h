@@ -9,10 +9,6 @@
 
 #include "mm/span.h"
 
-#ifndef ARCH_CALL
-#define ARCH_CALL
-#endif
-
 /* 32 bytes on 32-bit machines; sh_malloc touches the first three fields. */
 struct mm_entry {
     uintptr_t *word;     /* free bits to take from; mm_zero_word when there is no span */
@@ -33,7 +29,7 @@ struct mm_cpu {
     uint64_t large_frees;
     struct mm_span *late; /* spans with frees from other CPUs: remote.c; atomic */
     uintptr_t twice;      /* one of those was freed here too: see mm_remote_twice */
-    uint32_t refills;     /* spans that a refill went on to, for who asks; not of a build for one CPU */
+    uint32_t refills;     /* looks for another span to take from, for tests; not of a build for one CPU */
 };
 
 #if SH_MAX_CPUS > 1
@@ -42,9 +38,11 @@ extern unsigned mm_cpus;
 enum { mm_cpus = 1 };
 #endif
 
-/* One a CPU; and where there may be several, one that is no CPU's: the cache of a guarded heap. */
-#define MM_CPU_RECORDS (SH_MAX_CPUS > 1 ? SH_MAX_CPUS + 1 : 1)
-#define MM_CPU_GUARDED (MM_CPU_RECORDS - 1)
+/* One a CPU; and where there may be several, two that are no CPU's: the cache of a guarded heap, and
+ * one without a span for CPUs whose number the build has no room for. */
+#define MM_CPU_RECORDS (SH_MAX_CPUS > 1 ? SH_MAX_CPUS + 2 : 1)
+#define MM_CPU_GUARDED (SH_MAX_CPUS > 1 ? SH_MAX_CPUS : 0)
+#define MM_CPU_NOBODYS (MM_CPU_RECORDS - 1)
 extern struct mm_cpu mm_cpu[MM_CPU_RECORDS];
 extern uintptr_t mm_zero_word;
 
@@ -64,7 +62,7 @@ extern uintptr_t mm_zero_word;
 #define MM_CPU_NUMBER_OF "sh_kernel_cpu"
 #endif
 
-/* The record behind the last CPU's.  Not inline: so the test of a number is two instructions. */
+/* The last record.  Not inline: so the test of a number is two instructions. */
 struct mm_cpu *mm_cpu_nobodys(void);
 
 /* This CPU's record.  Interrupts are masked.  A CPU that sh_init was not told of has one without a span, so
@@ -168,7 +166,7 @@ static inline void *mm_entry_take(struct mm_entry *entry)
 }
 
 /* A slot of an entry whose word is empty, from the spans at hand; NULL = a new span is needed. */
-ARCH_CALL void *mm_cache_refill(struct mm_cpu *cpu, struct mm_entry *entry);
+MM_CALL void *mm_cache_refill(struct mm_cpu *cpu, struct mm_entry *entry);
 /* Gives the CPU a new span. */
 void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span);
 /* The countdown of a span reached 0: it has to move.  The CPU owns it, or nobody does and the caller holds its

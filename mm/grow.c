@@ -229,6 +229,7 @@ static bool grow(size_t need)
 {
     unsigned refusals = mm_linear_refusals();
     room_lacked = 0;
+    mm_linear_forget_lacked();
     if (grow_once(need)) {
         return true;
     }

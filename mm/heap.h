@@ -6,7 +6,7 @@
 
 #include "mm/span.h"
 
-/* Counted in pages, under the heap lock. */
+/* Counted in pages, under the heap lock; `spans` is read without it, `kept` atomic. */
 struct mm_heap_counts {
     size_t owned;         /* given to the page allocator, less faulted */
     size_t released;      /* of those, without a frame */
@@ -47,8 +47,8 @@ void mm_heap_fault(uintptr_t base, size_t count);
 /* A descriptor, with idle frames given up for it if need be; NULL = metadata ran out. */
 struct mm_span *mm_heap_descriptor(uint32_t slots);
 
-/* Pages of dead spans that keep them count, and no more: kept runs, quarantine, guard pool, reserve.  Any
- * lock. */
+/* Pages of dead spans that keep them are counted, or are so no more: kept runs, quarantine, guard pool,
+ * reserve.  With or without a lock. */
 static inline void mm_heap_keep(size_t pages)
 {
     __atomic_fetch_add(&mm_heap_counts.kept, pages, __ATOMIC_RELAXED);

@@ -1,7 +1,7 @@
 /*
  * Kept runs (see kept.h).
  *
- * A CPU has four runs a size step, and four steps an octave.  They are taken from the page allocator's point
+ * A CPU has up to four runs a size step, and four steps an octave.  They are taken from the page allocator's point
  * of view, count as free, and go back to it when pages run short, at a trim, and beyond a CPU's share of the
  * pages in use.
  *
@@ -143,7 +143,7 @@ static struct mm_span *drop(unsigned cpu)
 struct mm_span *mm_kept_drop(void)
 {
     struct mm_span *span = drop(mm_cpu_about());
-    for (unsigned cpu = 0; span == NULL && cpu < mm_cpus && SH_MAX_CPUS > 1; cpu++) {
+    for (unsigned cpu = 0; span == NULL && cpu < SH_MAX_CPUS && SH_MAX_CPUS > 1; cpu++) {
         span = drop(cpu);
     }
     return span;
@@ -158,7 +158,7 @@ void mm_kept_release(unsigned cpu)
 
 void mm_kept_flush(void)
 {
-    for (unsigned cpu = 0; cpu < mm_cpus; cpu++) {
+    for (unsigned cpu = 0; cpu < SH_MAX_CPUS; cpu++) {
         mm_kept_release(cpu);
     }
 }

@@ -239,6 +239,11 @@ size_t mm_linear_lacked(void)
     return __atomic_load_n(&lacked, __ATOMIC_RELAXED);
 }
 
+void mm_linear_forget_lacked(void)
+{
+    __atomic_store_n(&lacked, 0, __ATOMIC_RELAXED);
+}
+
 unsigned mm_linear_refusals(void)
 {
     return refusals;

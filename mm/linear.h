@@ -17,8 +17,10 @@ void *mm_linear_alloc(size_t size, size_t align, bool may_grow);
  * refused. */
 MM_CALL bool mm_linear_ensure_room(size_t bytes);
 
-/* Bytes for which the last commit was refused; 0 = it was not.  A hint: others may be at it. */
+/* Bytes for which the last commit was refused since mm_linear_forget_lacked; 0 = it was not.  A hint: others
+ * may be at it. */
 size_t mm_linear_lacked(void);
+void mm_linear_forget_lacked(void);
 
 /* How often the port refused address space for a block. */
 unsigned mm_linear_refusals(void);

@@ -29,7 +29,7 @@
  * the span, one decrement a free, fires exactly when the span has to move: a full one to the queue, an
  * emptied one out of it.  Emptied spans go back to the page allocator when somebody needs pages.
  *
- * Large objects are a span each.  Their frees keep the run for the next object of the size (heap.c, 3).
+ * Large objects are a span each.  Their frees keep the run for the next object of the size (kept.c).
  *
  * The dummy: page map entries of addresses that are not the heap's name a dummy span whose bound is 0,
  * and entries without a span point at a word that is 0.  Both lead to the slow path, so the fast paths
@@ -172,7 +172,7 @@ static MM_NOINLINE void *malloc_missed(size_t size, uintptr_t site, struct mm_en
     return p;
 }
 
-/* Up to MM_CLASS_LIMIT, from the entry's word if it has any.  The heap has no more to do than that. */
+/* Up to MM_CLASS_LIMIT, from the entry's word if it has any; not for a careful heap. */
 static MM_NOINLINE void *malloc_small(size_t size, uintptr_t site)
 {
     unsigned class = mm_class_of(size + (size == 0)), index;
@@ -236,14 +236,12 @@ static bool free_small(struct mm_span *span, uintptr_t address)
 static inline bool run_claim(struct mm_span *span, enum mm_span_state wanted)
 {
     arch_flags flags = arch_irq_save();
-    struct mm_cpu *cpu = mm_cpu_self();
-    bool live = mm_cpu_known(cpu) &&
-                (SH_MAX_CPUS > 1 ? mm_span_claim(span, wanted) : mm_span_state(span) == wanted);
+    bool live = SH_MAX_CPUS > 1 ? mm_span_claim(span, wanted) : mm_span_state(span) == wanted;
     if (live) {
         if (SH_MAX_CPUS == 1) {
             mm_span_set_state(span, MM_SPAN_DEAD);
         }
-        cpu->large_frees++;
+        mm_cpu_self()->large_frees++;
     }
     arch_irq_restore(flags);
     return live;
@@ -252,7 +250,10 @@ static inline bool run_claim(struct mm_span *span, enum mm_span_state wanted)
 /* Takes a large span or a page run out of use; false = it is not one, or this CPU is not known. */
 static inline bool free_run(struct mm_span *span, enum mm_span_state wanted)
 {
-    if (MM_UNLIKELY(mm_mode.zero) && mm_span_state(span) == wanted && mm_cpu_known(mm_cpu_self())) {
+    if (MM_CPU_NUMBERED && MM_UNLIKELY(MM_CPU_NUMBER >= mm_cpus)) {
+        return false;
+    }
+    if (MM_UNLIKELY(mm_mode.zero) && mm_span_state(span) == wanted) {
         mm_memory_zero(span->base, mm_span_bytes(span));
     }
     return run_claim(span, wanted);

@@ -166,7 +166,12 @@ void mm_corruption(const char *format, ...)
     va_start(arguments, format);
     mm_died = true;
     mm_cache_disarm();
+    /* A refill may have found it; if the hook calls the heap, that is a fast path inside a fast path. */
+    arch_flags flags = mm_cpu[0].flags;
     panic(SH_PANIC_CORRUPTION, format, arguments);
+    if (SH_MAX_CPUS == 1) {
+        mm_cpu[0].flags = flags;
+    }
     va_end(arguments);
 }
 

@@ -139,7 +139,7 @@ void *sh_realloc(void *p, size_t size)
         return mm_mode.guarded ? mm_malloc_slow(size, MM_CALLER()) : sh_malloc(size);
     }
     struct mm_view view;
-    if (mm_dead()) {
+    if (mm_dead() || mm_misuse_cpu()) {
         return NULL;
     }
     if (!mm_span_view((uintptr_t)p, &view) || !view.live || view.base != (uintptr_t)p ||
