@@ -152,7 +152,7 @@ int main(int argc, char **argv)
     size_t count = 0;
 
     if (strncmp("gc/prefetch-ratio", prefix, strlen(prefix)) != 0 && strncmp(prefix, "gc/prefetch-ratio", 17) != 0 &&
-        strncmp(prefix, "prefetch-ratio", 14) != 0)
+        strncmp("prefetch-ratio", prefix, strlen(prefix)) != 0)
         return 0;
     heap_bytes = cache > 0 ? (size_t)cache * CACHES : LEAST;
     heap_bytes = heap_bytes < LEAST ? LEAST : heap_bytes > MOST ? MOST : heap_bytes;

@@ -66,15 +66,16 @@ target_of() {
     esac
 }
 
-# Searches a scenario in its mode, or all of a program's.  Says nothing, or which one fails.
+# Searches a scenario in its mode, or all of a program's.  Says nothing, or which one fails; a search that
+# did not begin, or was not finished in time, found nothing.
 search() {
     { timeout -k 2 "$LIMIT" "$(explorer_of "$1")" "${1#*/}"; echo "status $?"; } 2>&1 | tee build/run.log | awk '
-        /^explore: (no scenario is called|a mode is)/ { unknown = 1 }
+        /^explore: / || / INCOMPLETE$/ { unknown = 1 }
         /^FAIL / && first == "" { first = $2; sub(/:$/, "", first) }
         /^status / { status = $2 }
         END {
             if (first != "") print first
-            else if (status != 0 && !unknown) print "the explorer ends with status " status
+            else if (status >= 128 && status != 137 && !unknown) print "the explorer ends with status " status
         }'
 }
 

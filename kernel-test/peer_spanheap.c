@@ -5,11 +5,11 @@
  *     peer-spanheap WORK [exact|steps]
  *
  *     exact    objects have types; otherwise all but bytes are conservative
- *     steps    collected in steps, with write barriers, and a pause is a step; otherwise automatically, and a
- *              pause is while the world stands
+ *     steps    collected in steps, with write barriers, and a pause is a step, or a whole collection where an
+ *              allocation needs one; otherwise automatically, and a pause is while the world stands
  *
  * With PEER_HEAP=bytes in the environment, that is the heap's limit, its records included, and the collector
- * begins when little of it is left.  Without, it begins when the heap has doubled.
+ * begins when little of it is left, but for steps.  Without, it begins when the heap has doubled.
  *
  * In steps: once as much was allocated as the last cycle kept, a step of STEP words for every quarter of
  * that that is allocated.
@@ -23,7 +23,7 @@
 #define STEP 2000u
 #define STEP_BYTES (STEP * sizeof(void *) / 4)
 
-static bool exact, steps;
+static bool exact, steps, in_step;
 static size_t until_step = SIZE_MAX; /* bytes; in steps */
 
 static void step(size_t size);
@@ -82,22 +82,24 @@ static void step(size_t size)
 
     until_step = STEP_BYTES + size;
     work_pause_begin();
+    in_step = true;
     if (sh_gc_step(STEP)) {
         sh_gc_stats(&stats);
         until_step += stats.heap_after;
     }
+    in_step = false;
     work_pause_end();
 }
 
 static void stopped(void)
 {
-    if (!steps)
+    if (!in_step)
         work_pause_begin();
 }
 
 static void resumed(void)
 {
-    if (!steps)
+    if (!in_step)
         work_pause_end();
 }
 
