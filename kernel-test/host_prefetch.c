@@ -1,5 +1,5 @@
 /*
- * What fetching ahead brings when a heap is marked that is larger than the last-level cache:
+ * What fetching ahead brings when a heap is marked that is larger than the last-level cache (at most MOST):
  *
  *     host-prefetch [PREFIX]     the lines that begin so
  *

@@ -40,7 +40,7 @@ static void mode_set(const struct sh_config *config)
     mm_mode.zero = config->zero;
     mm_mode.demand = config->demand;
     mm_mode.tier = (uint8_t)config->tier;
-    /* Sums and products of truth values: each branch would stand twice for the next. */
+    /* & and |, not && and ||: no branches, so less code. */
     bool guarded = (config->tier | quarantine) != 0;
     bool sampling = (sample != 0) & !guarded;
     mm_mode.guarded = guarded;

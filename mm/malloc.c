@@ -57,7 +57,6 @@
 #include "mm/remote.h"
 #include "mm/report.h"
 
-
 /* A slot from what this CPU and central have. */
 static void *take_cached(unsigned class)
 {
@@ -130,7 +129,6 @@ static MM_NOINLINE void *malloc_large(size_t size)
 {
     return mm_malloc_large(size, SH_PAGE_SIZE);
 }
-
 
 /* For heaps with more to do than to allocate. */
 static MM_NOINLINE void *malloc_careful(size_t size, uintptr_t site)
@@ -327,7 +325,8 @@ MM_NOINLINE void mm_free_other(void *p, uintptr_t site)
     }
 }
 
-/* A slot in a span that this CPU does not own, or may not free in at once. */
+/* A slot in a span that this CPU does not own, or may not free in at once.  Its address follows from its index,
+ * as there is no rest; four arguments are all that registers hold. */
 static MM_NOINLINE void free_elsewhere(struct mm_span *span, uint32_t index, arch_flags flags, uintptr_t site)
 {
     bool freed = mm_remote_free_there(span, index);

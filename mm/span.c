@@ -304,7 +304,7 @@ static int collected_verify(const struct mm_span *span)
 {
     return mm_collector == NULL || span->gc == NULL || (span->flags & MM_SPAN_COLLECTED) == 0
                ? mm_fault_found("collected span", span->base)
-                                                    : mm_collector->verify_span(span);
+               : mm_collector->verify_span(span);
 }
 
 static int small_verify(const struct mm_span *span)
