@@ -323,6 +323,39 @@ static void a_push_that_comes_after_the_last_look_is_found(void)
     EXPECT_WHOLE();
 }
 
+/* ---- sh_verify ---- */
+
+static void expect_found(const char *said)
+{
+    rig_log_clear();
+    EXPECT(sh_verify() > 0);
+    EXPECT(t_contains(rig_log(), said));
+    rig_log_clear();
+}
+
+static void a_spoilt_list_of_late_frees_is_found(void)
+{
+    struct mm_span *span;
+
+    start();
+    take(0, 10);
+    span = span_of(0);
+    give(1, 3);
+    rig_cpu(0);
+    EXPECT(mm_cpu[0].late == span && span->late_listed == 1);
+    EXPECT_WHOLE();
+    span->late_listed = 0;
+    expect_found("list of late frees");
+    span->late_listed = 1;
+    span->late_next = span; /* a circle */
+    expect_found("list of late frees");
+    span->late_next = NULL;
+    mm_cpu[0].late = (struct mm_span *)held[0]; /* no descriptor */
+    expect_found("list of late frees");
+    mm_cpu[0].late = span;
+    EXPECT_WHOLE();
+}
+
 /* ---- everything ---- */
 
 /* A thousand blocks of all classes, on three CPUs that free each other's, in every tier. */
@@ -582,6 +615,7 @@ static const struct test tests[] = {
     { "a_late_free_follows_its_span", a_late_free_follows_its_span },
     { "what_a_cpu_had_when_it_left_is_everybodys", what_a_cpu_had_when_it_left_is_everybodys },
     { "a_push_that_comes_after_the_last_look_is_found", a_push_that_comes_after_the_last_look_is_found },
+    { "a_spoilt_list_of_late_frees_is_found", a_spoilt_list_of_late_frees_is_found },
     { "every_tier_takes_frees_from_elsewhere", every_tier_takes_frees_from_elsewhere },
 };
 
