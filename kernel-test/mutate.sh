@@ -23,7 +23,7 @@ mutate=build/mutate/mutate
 out=build/mutate
 quick="span cache central hooks arena interrupt shutdown pages demand stats trim tiers explain growth
     verify wrong_size misuse malloc lies linear guarded guard windows script collect shapes collected_free
-    sweeper gc_tiers"
+    sweeper gc_tiers reserve kept"
 slow="failure sweep wrong_pointer random"
 booted="kernel-2level kernel-pae shutdown-pae interrupt-2level trim-2level timer-2level stats-2level"
 simulated="x86 arm arm-64k"

@@ -192,7 +192,61 @@ static void timer_may_strike_anywhere_in_the_fast_paths(void)
     EXPECT_WHOLE();
 }
 
+static void expect_as(bool on, size_t size, const char *call)
+{
+    bool are = k_interrupts(on);
+
+    if (are != on)
+        t_fail(__FILE__, __LINE__, "%s of %zu bytes leaves interrupts %s", call, size, are ? "on" : "off");
+}
+
+/* Whichever way a call goes: hit, missed, large, refused. */
+static void leave_interrupts(bool context)
+{
+    static const size_t sizes[] = { 0, 1, 64, 1024, 1025, 2000, 32768, 32769, 100000, SIZE_MAX / 2 };
+    struct sh_hooks hooks = *rig_hooks();
+    struct sh_config config = { .size = sizeof(config), .hooks = &hooks };
+    bool were = k_interrupts(true);
+
+    if (!context)
+        hooks.context = NULL;
+    rig_start(0, &config);
+    for (unsigned i = 0; i < 4 * sizeof(sizes) / sizeof(sizes[0]); i++) {
+        size_t size = sizes[i / 4];
+        bool on = (i & 1) != 0;
+        void *p[3];
+
+        (void)k_interrupts(on);
+        for (unsigned j = 0; j < 3; j++) {
+            p[j] = sh_malloc(size);
+            expect_as(on, size, "sh_malloc");
+        }
+        if (size < SIZE_MAX / 2) {
+            p[0] = sh_realloc(p[0], size + 40);
+            expect_as(on, size, "sh_realloc");
+            p[0] = sh_realloc(p[0], size / 2 + 1);
+            expect_as(on, size, "sh_realloc to less");
+        }
+        for (unsigned j = 0; j < 3; j++) {
+            sh_free(p[j]);
+            expect_as(on, size, "sh_free");
+        }
+        (void)sh_trim(0);
+        expect_as(on, size, "sh_trim");
+    }
+    (void)k_interrupts(were);
+    EXPECT_WHOLE();
+}
+
+/* Without a context hook the shortest ways are taken. */
+static void calls_leave_interrupts_as_they_were(void)
+{
+    leave_interrupts(true);
+    leave_interrupts(false);
+}
+
 static const struct test tests[] = {
+    { "calls_leave_interrupts_as_they_were", calls_leave_interrupts_as_they_were },
     { "timer_may_strike_anywhere_in_small_operations",
       timer_may_strike_anywhere_in_small_operations },
     { "timer_may_strike_anywhere_in_large_operations",
