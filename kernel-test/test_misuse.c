@@ -4,6 +4,7 @@
  * report names the address, the call changes nothing, and the heap goes on.
  */
 #include "kernel-test/test_util.h"
+#include "mm/span.h"
 
 enum way { BY_FREE, BY_FREE_SIZED, BY_FREE_PAGES, BY_REALLOC };
 
@@ -337,7 +338,36 @@ static void sizes_are_told_again_in_a_new_span(void)
     EXPECT_WHOLE();
 }
 
+static void free_one(void *p)
+{
+    sh_free(p);
+}
+
+/* What is refused is not cleared first: neither beside a span nor in it. */
+static void a_zeroing_heap_clears_nothing_that_it_refuses(void)
+{
+    struct sh_config config = { .size = sizeof(config), .hooks = rig_hooks(), .zero = true };
+    const struct mm_span *span;
+    uint8_t *p, *behind;
+    uintptr_t end;
+
+    rig_start(0, &config);
+    p = sh_malloc(48);
+    span = mm_span_of((uintptr_t)p);
+    end = span->base + mm_span_bytes(span);
+    behind = sh_alloc_pages(1);
+    EXPECT((uintptr_t)behind == end && span->base + span->slots * 48u < end);
+    t_fill(p, 48, 1);
+    t_fill(behind, SH_PAGE_SIZE, 2);
+    EXPECT(rig_panics(SH_PANIC_MISUSE, t_hex((uintptr_t)p + 8), free_one, p + 8));
+    EXPECT(rig_panics(SH_PANIC_MISUSE, t_hex(span->base + span->slots * 48u), free_one,
+                      (void *)(span->base + span->slots * 48u)));
+    EXPECT(t_holds(p, 48, 1) && t_holds(behind, SH_PAGE_SIZE, 2));
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
+    { "a_zeroing_heap_clears_nothing_that_it_refuses", a_zeroing_heap_clears_nothing_that_it_refuses },
     { "sizes_are_told_again_in_a_new_span", sizes_are_told_again_in_a_new_span },
     { "double_free_is_caught_in_every_class", double_free_is_caught_in_every_class },
     { "double_free_is_caught_after_other_frees", double_free_is_caught_after_other_frees },
