@@ -149,19 +149,6 @@ static struct gc_span *take_slot(enum gc_kind kind, unsigned class, uint32_t *in
     return entry->gs;
 }
 
-/* A new span counts from here on, as swept: cycles of other threads may have passed it by while it was in no
- * entry and on no list. */
-static void adopt(struct gc_span *gs)
-{
-    __atomic_store_n(&gs->generation, gc.generation, __ATOMIC_RELAXED);
-    gc_spans_add(1);
-    if (!gc.black) {
-        gc_span_clear_marks(gs);
-        gs->touched = false;
-        gs->countdown = 1;
-    }
-}
-
 /* Finds a span by sweeping, or the entry a new one from the heap; false = exhausted. */
 static MM_NOINLINE bool refill(enum gc_kind kind, unsigned class)
 {
@@ -177,7 +164,7 @@ static MM_NOINLINE bool refill(enum gc_kind kind, unsigned class)
     }
     arch_flags flags = gc_lock();
     struct entry *entry = entry_for(kind, class);
-    adopt(gs);
+    gc_span_publish(gs);
     if (entry->gs == NULL) {
         entry_install(entry, gs);
     } else {
@@ -218,7 +205,7 @@ static struct gc_span *large(enum gc_kind kind, size_t size, bool *fresh, uintpt
     if (gs != NULL) {
         arch_flags flags = gc_lock();
         gc_live_add(gs->size);
-        adopt(gs);
+        gc_span_publish(gs);
         if (gc.black) {
             gc_mark_born(gs, 0);
         }
@@ -463,9 +450,10 @@ static bool slot_at(const struct gc_span *gs, uintptr_t address, uint32_t *index
     return *index < gs->slots && address == gc_object(gs, *index);
 }
 
-/* Is it a live object's base?  Marks it as freed by hand, so that nobody else can free it.  Until here another
- * CPU may have released the span, and its record be another's. */
-static enum going claim_free(struct mm_span *span, struct gc_span *gs, uintptr_t address, uint32_t *index)
+/* Is it a live object's base?  Marks it as freed by hand, so that nobody else can free it, and notes who did
+ * if the sweep is to fill it.  Until here another CPU may have released the span, and its record be another's. */
+static enum going claim_free(struct mm_span *span, struct gc_span *gs, uintptr_t address, uint32_t *index,
+                             uintptr_t site)
 {
     enum going going = NOT_LIVE;
     arch_flags flags = gc_lock();
@@ -476,6 +464,9 @@ static enum going claim_free(struct mm_span *span, struct gc_span *gs, uintptr_t
         gc_special_drop(gs, *index);
         going = gc.black ? AT_THE_SWEEP : NOW;
         gs->in_hand += going == NOW && gc.fills;
+        if (going == AT_THE_SWEEP && span->notes != NULL) {
+            span->notes[*index].freed = site;
+        }
     }
     gc_unlock(flags);
     return going;
@@ -543,10 +534,7 @@ bool gc_free(const char *caller, struct mm_span *span, uintptr_t address, uintpt
     if (gs == NULL || !slot_at(gs, address, &index) || (gc_phase_is(GC_SWEEP) && !gc_sweep_ensure(gs))) {
         return false;
     }
-    enum going going = claim_free(span, gs, address, &index);
-    if (going == AT_THE_SWEEP && span->notes != NULL) {
-        span->notes[index].freed = site;
-    }
+    enum going going = claim_free(span, gs, address, &index, site);
     if (going == NOW) {
         if (gc.fills) {
             mm_guard_collected(caller, span, index, site);
@@ -597,7 +585,7 @@ static void move_pointers(const struct gc_span *from, uintptr_t old, struct gc_s
 static bool stays(const struct gc_span *gs, size_t size)
 {
     size_t room = size + (mm_mode.tier >= 2 ? MM_RED_ZONE : 0);
-    if (room < size || (gs->span->flags & MM_SPAN_FENCED) != 0) {
+    if (room < size || (mm_span_flags(gs->span) & MM_SPAN_FENCED) != 0) {
         return false;
     }
     if (gs->class == GC_LARGE) {

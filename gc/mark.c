@@ -109,7 +109,7 @@ INLINE bool mark_shared(struct gc_span *gs, uint32_t index, uintptr_t bit, uintp
 /* A word whose page the map says is of this span. */
 INLINE void visit_in(const struct mm_span *span, uintptr_t word, enum mode mode)
 {
-    struct gc_span *gs = span->gc;
+    struct gc_span *gs = __atomic_load_n(&span->gc, __ATOMIC_RELAXED);
     if (gs == NULL) {
         return;
     }

@@ -60,7 +60,8 @@ static enum sh_kind public_kind(enum gc_kind kind)
     return kind == GC_NOSCAN ? SH_NOSCAN : kind == GC_UNCOLLECTABLE ? SH_UNCOLLECTABLE : SH_SCAN;
 }
 
-void gc_span_clear_marks(struct gc_span *gs)
+/* No object of the span is marked, none scanned. */
+static void clear_marks(struct gc_span *gs)
 {
     uint32_t words = gs->words;
     uintptr_t beyond = ~gc_slot_mask(gs, words - 1);
@@ -85,7 +86,7 @@ static struct gc_span *obtain(enum gc_kind kind, unsigned class, uint32_t slots)
         gs->owned = true;
         gs->countdown = 1;
         gs->marked[words] = ~(uintptr_t)0;
-        gc_span_clear_marks(gs);
+        clear_marks(gs);
     }
     return gs;
 }
@@ -99,16 +100,15 @@ static void recycle(struct gc_span *gs, size_t page_count)
 }
 
 /* The bounds are widened before anybody can be given an address inside them. */
-static void publish(struct gc_span *gs, struct mm_span *span)
+void gc_span_publish(struct gc_span *gs)
 {
+    struct mm_span *span = gs->span;
     uintptr_t last = span->base + mm_span_bytes(span) - 1;
-    arch_flags flags = gc_lock();
     gc.lowest = span->base < gc.lowest ? span->base : gc.lowest;
     gc.highest = last > gc.highest ? last : gc.highest;
-    gs->span = span;
-    gs->generation = gc.generation;
+    __atomic_store_n(&gs->generation, gc.generation, __ATOMIC_RELAXED);
     mm_span_set_gc(span, gs, public_kind((enum gc_kind)gs->kind));
-    gc_unlock(flags);
+    gc_spans_add(1);
 }
 
 struct gc_span *gc_span_open(enum gc_kind kind, unsigned class)
@@ -134,9 +134,9 @@ struct gc_span *gc_span_open(enum gc_kind kind, unsigned class)
         return NULL;
     }
     gs->magic = info->magic;
+    gs->span = span;
     gs->base = span->base;
     gs->size = span->size;
-    publish(gs, span);
     return gs;
 }
 
@@ -153,9 +153,9 @@ struct gc_span *gc_span_open_large(enum gc_kind kind, size_t size, bool *fresh)
         return NULL;
     }
     *fresh = (span->flags & MM_SPAN_FRESH) != 0;
+    gs->span = span;
     gs->base = span->base + span->inset;
     gs->size = span->size;
-    publish(gs, span);
     return gs;
 }
 

@@ -104,9 +104,6 @@ static inline uintptr_t gc_slot_mask(const struct gc_span *gs, uint32_t word)
     return rest != 0 && word + 1 == gs->words ? ((uintptr_t)1 << rest) - 1 : ~(uintptr_t)0;
 }
 
-/* No object of the span is marked, none scanned. */
-void gc_span_clear_marks(struct gc_span *gs);
-
 static inline struct gc_span *gc_span_of_link(struct gc_link *link)
 {
     return (struct gc_span *)(void *)((char *)link - offsetof(struct gc_span, link));
@@ -156,11 +153,14 @@ static inline void gc_list_remove(struct gc_link *link)
 /* The whole of `from` to the end of `list`. */
 void gc_list_splice(struct gc_link *list, struct gc_link *from);
 
-/* Opens a span of the kind: descriptor, pages, bits, swept and owned by the caller, no slot taken; NULL =
- * exhausted.  No lock. */
+/* Opens a span of the kind: descriptor, pages, bits, owned by the caller, no slot taken; NULL = exhausted.  It
+ * is not the collector's before it is published.  No lock. */
 struct gc_span *gc_span_open(enum gc_kind kind, unsigned class);
 /* One large object, its slot taken; *fresh: its memory reads as zero. */
 struct gc_span *gc_span_open_large(enum gc_kind kind, size_t size, bool *fresh);
+/* An open span counts from here on, as swept, and the map of pages leads to it: an old word may name what it
+ * holds.  So under the same lock that object is marked as a new one is.  Under the lock. */
+void gc_span_publish(struct gc_span *gs);
 /* Releases a span whose slots are all free and that is on no list; who found that out has taken it off
  * gc.span_count, under the same lock.  Nothing of it, nor of the span behind it, is touched after this.  No
  * lock. */

@@ -101,7 +101,7 @@ static MM_NOINLINE void note_dead(struct gc_span *gs)
 /* In tier 1 and above, and with `zero`: they are treated as if freed by hand. */
 static MM_NOINLINE void fill_dead(struct gc_span *gs)
 {
-    for (uint32_t i = 0; i < gs->slots && !gs->filled; i++) {
+    for (uint32_t i = 0; i < gs->slots; i++) {
         if (mm_bit_test(gc_scanned(gs), i)) {
             const struct mm_note *note = gs->span->notes == NULL ? NULL : &gs->span->notes[i];
             mm_guard_collected("sweep", gs->span, i, note == NULL ? 0 : note->freed);
@@ -183,6 +183,9 @@ static inline __attribute__((always_inline)) enum after finish(struct gc_span *g
 static MM_NOINLINE arch_flags fill_unlocked(struct gc_span *gs, arch_flags flags)
 {
     note_dead(gs);
+    if (gs->filled) {
+        return flags;
+    }
     gc_unlock(flags);
     fill_dead(gs);
     return gc_lock();

@@ -45,7 +45,7 @@ static struct mm_span *obtain(uint32_t slots, bool may_grow)
         span->slots = (uint16_t)slots;
         span->next = span->prev = NULL;
         span->notes = NULL;
-        span->gc = NULL;
+        __atomic_store_n(&span->gc, NULL, __ATOMIC_RELAXED); /* an old word may lead to a descriptor that was used */
     }
     return span;
 }

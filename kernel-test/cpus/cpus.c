@@ -31,11 +31,12 @@ const char *__tsan_default_options(void)
 
 /*
  * What mm/ reads without a lock to learn "no" or "a moment ago", and an object that the stack holds: it is
- * looked into while its new owner makes it zero or copies into it, and any word will do.
+ * looked into while its new owner makes it zero or copies into it, or who frees it fills it: any word will do.
  */
 const char *__tsan_default_suppressions(void)
 {
     return "race:mm_memory_zero\n"
+           "race:mm_memory_fill\n"
            "race:mm_memory_copy\n"
            "race:mm_linear_contains\n"
            "race_top:mm_hook_enter\n"
