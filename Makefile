@@ -127,8 +127,10 @@ EXTRA_host32 += -Wno-frame-larger-than
 KASAN_FLAGS := -fsanitize=kernel-address -fasan-shadow-offset=0 \
     --param asan-instrumentation-with-call-threshold=0 --param asan-globals=0 --param asan-stack=0 \
     -Dmemset=kasan_memset -Dmemcpy=kasan_memcpy -Dmemmove=kasan_memmove -Dmemcmp=kasan_memcmp
-EXTRA_x86-kasan := -DKASAN $(KASAN_FLAGS)
-EXTRA_arm-kasan := -DKASAN $(KASAN_FLAGS)
+# Its windows lie in K_AREA_BASE and K_AREA_SIZE of kernel.h.
+KASAN_AREA := -DKASAN -DKASAN_FIRST=0xD0000000u -DKASAN_LAST=0xEFFFFFFFu
+EXTRA_x86-kasan := $(KASAN_AREA) $(KASAN_FLAGS)
+EXTRA_arm-kasan := $(KASAN_AREA) $(KASAN_FLAGS)
 EXTRA_host32-up := $(EXTRA_host32) -DSH_MAX_CPUS=1
 EXTRA_host32-p12 := $(EXTRA_host32) -DSH_MAX_CPUS=1
 EXTRA_host32-p14 := $(EXTRA_host32) '-DSH_CONFIG_HEADER="kernel-test/rig_number.h"'
@@ -255,6 +257,12 @@ KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) $(KT_GC) $(if $(filter 1,$
     $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(if $(filter 1,$(GC)),$(KT)/bench_gc.c) \
     $(filter-out $(KT)/bench_gc.c,$(wildcard $(KT)/bench*.c)))
 
+# Suites are compiled fifteen times, and most of each runs once: compiling them well costs more than it saves.
+KT_BRIEF := $(filter-out test_util test_gc_util,$(filter test_% plant% sweep_%,$(KT_HOST) $(KT_BOOT) $(KT_KASAN)))
+define brief
+$(KT_BRIEF:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) += -O1
+endef
+
 LISP_PROGRAMS := $(sort $(wildcard $(KT)/lisp/*.lisp))
 build/lisp_programs.c: $(KT)/lisp_programs.sh $(LISP_PROGRAMS)
 	@mkdir -p build
@@ -292,7 +300,7 @@ $(foreach c,x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan x86-mas
 # yet; and what goes through page tables and frames word by word and never sees an object.
 KASAN_BARE := kasan string walk walk_x86 walk_arm k_frames
 $(foreach c,x86-kasan arm-kasan,$(eval \
-    $(KASAN_BARE:%=build/$(c)/$(KT)/%.o) $(BOOT_$(c)): EXTRA_$(c) := -DKASAN))
+    $(KASAN_BARE:%=build/$(c)/$(KT)/%.o) $(BOOT_$(c)): EXTRA_$(c) := $(KASAN_AREA)))
 
 # $(1) = host configuration: build/$(1)/host-test over the scripted port.
 define hosttest
@@ -316,6 +324,8 @@ $(KT_THREADS:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestandin
 -include $(KT_THREADS:%=build/$(1)/$(KT)/%.d)
 endef
 $(foreach c,$(CPU_CONFIGS),$(eval $(call hostthreads,$(c))))
+
+$(foreach c,$(CONFIGS),$(eval $(call brief,$(c))))
 
 # Threads as CPUs over the host's port, under the thread sanitizer.
 KT_CPUS := $(patsubst %.c,%,$(wildcard $(KT)/cpus/*.c))

@@ -39,7 +39,7 @@ static bool is_legal(uintptr_t address, size_t size)
     return (address ^ last) < PAGE_SIZE || !is_heap(last);
 }
 
-static void check(uintptr_t address, size_t size, bool write, void *pc)
+static void check_heap(uintptr_t address, size_t size, bool write, void *pc)
 {
     struct kasan_access access = { address, size, write, (uintptr_t)pc };
 
@@ -49,6 +49,15 @@ static void check(uintptr_t address, size_t size, bool write, void *pc)
     reporting = true;
     kasan_report(&access);
     reporting = false;
+}
+
+/* Most accesses are to the stack and to variables. */
+static inline void check(uintptr_t address, size_t size, bool write, void *pc)
+{
+    uintptr_t last = address + size - 1;
+
+    if (last < address || (last >= KASAN_FIRST && address <= KASAN_LAST))
+        check_heap(address, size, write, pc);
 }
 
 #define CHECK_ACCESS(address, size, write) check(address, size, write, __builtin_return_address(0))

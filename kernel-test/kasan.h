@@ -20,6 +20,13 @@
 
 #include "mm/mm.h"
 
+/* Heap memory lies in [KASAN_FIRST, KASAN_LAST], whatever windows are added: what lies outside is let through at
+ * once.  A kernel that knows better than this says so. */
+#ifndef KASAN_FIRST
+#define KASAN_FIRST 0
+#define KASAN_LAST UINTPTR_MAX
+#endif
+
 struct kasan_access {
     uintptr_t address;
     size_t size;

@@ -23,6 +23,8 @@ static volatile bool expecting;
 static volatile unsigned long seen;
 static struct kasan_access last;
 
+_Static_assert(KASAN_FIRST == K_AREA_BASE && KASAN_LAST == K_AREA_BASE + K_AREA_SIZE - 1, "the Makefile's flags");
+
 static void print_report(const struct kasan_access *access)
 {
     size_t before = t_length(rig_log());

@@ -177,8 +177,15 @@ static void double_free_after_reuse(void)
 
 /* ---- inside of something ---- */
 
-/* On the host every offset by sh_free, and by each other way every third; booted every offset of the
- * classes to 1 KiB, and a spread of the others'. */
+/* Booted: classes of which every offset is tried.  A case costs fifty times as much if all accesses are checked. */
+#ifdef KASAN
+#define DENSE 64u
+#else
+#define DENSE 1024u
+#endif
+
+/* On the host every offset by sh_free, and by each other way every third; booted every offset of small
+ * classes, and a spread of the others'. */
 static void interior_of_every_class(void)
 {
     unsigned count;
@@ -190,12 +197,12 @@ static void interior_of_every_class(void)
         size_t size = blocks[i].size, step = 1;
         EXPECT(size == mm_class_size(i));
         for (size_t at = 1; at < size; at += step) {
-            if (at <= 256 || size - at <= 16)
+            if (at <= DENSE / 4 || size - at <= 16)
                 case_address(blocks[i].base + at, NULL);
             else
                 case_pointer(at % 2 == 0 ? BY_FREE : (enum way)(at >> 1 & 3), blocks[i].base + at,
                              size, case_text(case_interior, at, "live", size, blocks[i].base));
-            step = !rig_is_machine() || size <= 1024 || at < 256 || size - at <= 16 ? 1 : 13;
+            step = !rig_is_machine() || size <= DENSE || at < DENSE / 4 || size - at <= 16 ? 1 : 13;
         }
     }
     case_check();

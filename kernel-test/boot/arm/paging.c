@@ -9,8 +9,8 @@
 #define LEAVES 256u
 #define TABLE 0x1u
 #define SECTION_MEMORY (0x1140Eu | 1u << 4) /* normal, write-back, shareable, PL1, never executed */
-#define SECTION_DEVICE 0x416u
 #define PAGE 0x45Eu                         /* small page: normal, write-back, shareable, PL1 */
+#define PAGE_DEVICE 0x16u                   /* small page: device, shareable, PL1 */
 #define PAGE_READ_ONLY 0x200u
 #define PAGE_XN 0x1u
 
@@ -21,6 +21,7 @@ static uint32_t upper[K_MAX_DIRECTORIES][ENTRIES] __attribute__((aligned(16384))
 static uint32_t lower[K_MAX_DIRECTORIES][ENTRIES / 2] __attribute__((aligned(8192)));
 static uint32_t image_tables[IMAGE_TABLES][LEAVES] __attribute__((aligned(1024)));
 static uint32_t private_table[LEAVES] __attribute__((aligned(1024)));
+static uint32_t device_tables[2][LEAVES] __attribute__((aligned(1024)));
 
 static bool split, scratch;
 static unsigned directory_count = 1;
@@ -67,6 +68,15 @@ static uint32_t image_entry(uintptr_t address)
     return entry | PAGE_XN;
 }
 
+/* By pages, not as a section: QEMU takes the flush of a page that lies between two sections, wherever they
+ * are, for a flush of everything, and the direct map has the other. */
+static void map_device(unsigned number, uintptr_t address, uint32_t *table, uint32_t device)
+{
+    for (uint32_t j = 0; j < LEAVES; j++)
+        table[j] = (device + (j << 12)) | PAGE_DEVICE | PAGE_XN;
+    *top_entry(number, address) = physical(table) | TABLE;
+}
+
 static void build(unsigned number, sh_paddr ram_size)
 {
     if ((size_t)(k_image_end - K_DIRECT_BASE) > IMAGE_TABLES << 20)
@@ -83,8 +93,8 @@ static void build(unsigned number, sh_paddr ram_size)
         *top_entry(number, address) = physical(image_tables[i]) | TABLE;
     }
     *top_entry(number, SCRATCH) = physical(private_table) | TABLE;
-    *top_entry(number, ARM_UART) = ARM_UART_SECTION | SECTION_DEVICE;
-    *top_entry(number, ARM_GIC) = ARM_GIC_SECTION | SECTION_DEVICE;
+    map_device(number, ARM_UART, device_tables[0], ARM_UART_SECTION);
+    map_device(number, ARM_GIC, device_tables[1], ARM_GIC_SECTION);
 }
 
 void arm_paging_start(sh_paddr ram_size)
