@@ -34,6 +34,11 @@ void plant_put_back(void)
     }
 }
 
+void plant_forget(void)
+{
+    saved_count = 0;
+}
+
 /* ---- a busy heap ---- */
 
 void *plant_held[MOST_HELD];
@@ -126,7 +131,7 @@ void plant_busy(void)
     sh_free_pages(plant_pages_gone);
     fill_empty();
     find_gone();
-    saved_count = 0;
+    plant_forget();
 }
 
 /* ---- finding one's way ---- */

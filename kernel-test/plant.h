@@ -29,6 +29,8 @@ extern const struct plant plant_bits[], plant_fields[], plant_maps[], plant_page
 #define SET(place, value) (plant_save(&(place), sizeof(place)), (place) = (value))
 void plant_save(void *at, size_t size);
 void plant_put_back(void);
+/* What was kept is of a heap that is gone. */
+void plant_forget(void);
 
 /* A heap with spans in every place, a kept run, and runs with and without frames. */
 void plant_busy(void);

@@ -3,6 +3,7 @@
  * else by sh_verify.  Each row of the table damages one thing, sh_verify must then find a fault, the damage
  * is undone, and sh_verify must find none.
  */
+#include "kernel-test/plant.h"
 #include "kernel-test/test_gc_util.h"
 
 /* ---- a free slot that is marked ---- */
@@ -77,36 +78,6 @@ static void a_marked_object_that_becomes_free_is_corruption(void)
 
 /* ---- planted faults ---- */
 
-static struct {
-    unsigned char *at;
-    size_t size;
-    unsigned char bytes[sizeof(uintptr_t)];
-} saved[8];
-static unsigned saved_count;
-
-static void save(void *at, size_t size)
-{
-    EXPECT(saved_count < sizeof saved / sizeof saved[0] && size <= sizeof(uintptr_t));
-    saved[saved_count].at = at;
-    saved[saved_count].size = size;
-    for (size_t i = 0; i < size; i++) {
-        saved[saved_count].bytes[i] = saved[saved_count].at[i];
-    }
-    saved_count++;
-}
-
-#define SET(place, value) (save(&(place), sizeof(place)), (place) = (value))
-
-static void put_back(void)
-{
-    while (saved_count > 0) {
-        saved_count--;
-        for (size_t i = 0; i < saved[saved_count].size; i++) {
-            saved[saved_count].at[i] = saved[saved_count].bytes[i];
-        }
-    }
-}
-
 /* A small span on a list, with a free slot behind its objects; a full one; one in an entry; a large one; a
  * typed one; one with specials. */
 static struct gc_span *listed, *full, *owned, *large, *typed, *special;
@@ -158,10 +129,10 @@ static void busy(enum gc_phase phase)
     void *p = t_root[6] = t_gc_take(320, 0);
     owned = t_gc_span(p);
     EXPECT(owned->owned && !listed->owned && full->full);
-    saved_count = 0;
+    plant_forget();
 }
 
-struct plant {
+struct damage {
     const char *name;
     void (*plant)(void);
     bool idle; /* is no fault while a cycle is under way */
@@ -267,7 +238,7 @@ static void special_ring_stray(void) { SET(record()->link.next, (struct gc_link 
 static void special_ring_null(void) { SET(record()->link.next, NULL); }
 static void special_ring_back(void) { SET(record()->link.next->prev, (struct gc_link *)(void *)stray); }
 
-static const struct plant plants[] = {
+static const struct damage plants[] = {
     { "mark of a live object, no cycle", mark_live, true },
     { "mark of a free slot", mark_free, false },
     { "no mark past the last slot", mark_past, false },
@@ -333,7 +304,7 @@ static void plant_all(enum gc_phase phase)
         }
         plants[i].plant();
         int found = sh_verify();
-        put_back();
+        plant_put_back();
         if (found == 0) {
             t_printf("    not found: %s\n", plants[i].name);
             missed++;

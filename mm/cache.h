@@ -92,7 +92,13 @@ static inline unsigned mm_cpu_about(void)
 #endif
 }
 
-/* Was sh_init told of this CPU?  Where it was not, that is reported: misuse.h. */
+/* Is this a CPU that sh_init was not told of?  Any context.  That is reported: misuse.h. */
+static inline bool mm_cpu_strange(void)
+{
+    return MM_CPU_NUMBERED && MM_UNLIKELY(MM_CPU_NUMBER >= mm_cpus);
+}
+
+/* Is a record that of a CPU that sh_init was told of? */
 static inline bool mm_cpu_known(const struct mm_cpu *cpu)
 {
     return !MM_CPU_NUMBERED || (size_t)(cpu - mm_cpu) < mm_cpus;
@@ -154,15 +160,15 @@ static inline void mm_cache_conceal(struct mm_entry *entry)
     }
 }
 
-/* Takes a slot of the entry's current word; NULL if that is empty. */
-static inline void *mm_entry_take(struct mm_entry *entry)
+/* Takes a slot of the entry's current word; false = that is empty. */
+static inline bool mm_entry_take(struct mm_entry *entry, void **object)
 {
-    uintptr_t *word = entry->word, bits = *word;
-    if (MM_UNLIKELY(bits == 0)) {
-        return NULL;
+    unsigned index;
+    if (MM_UNLIKELY(!arch_bit_take(entry->word, &index))) {
+        return false;
     }
-    *word = bits & (bits - 1);
-    return (void *)(entry->base + arch_ctz(bits) * entry->size);
+    *object = (void *)(entry->base + index * entry->size);
+    return true;
 }
 
 /* A slot of an entry whose word is empty, from the spans at hand; NULL = a new span is needed. */

@@ -77,7 +77,8 @@
 #ifndef MM_RUN_CACHE_SHARE
 #define MM_RUN_CACHE_SHARE 1
 #endif
-/* But so many pages may always be kept, by each CPU: a pair of frees and allocations costs little from the start. */
+/* But so many pages may always be kept, by each CPU: a pair of frees and allocations costs little from the
+ * start. */
 #ifndef MM_RUN_CACHE_LEAST
 #define MM_RUN_CACHE_LEAST 64
 #endif

@@ -333,7 +333,7 @@ void *mm_guard_malloc(size_t size, size_t align, uintptr_t site)
 
 void *mm_guard_sample(size_t size)
 {
-    bool due = !mm_dead() && mm_fence_due() && mm_cpu_known(mm_cpu_self());
+    bool due = !mm_dead() && mm_fence_due() && !mm_cpu_strange();
     struct mm_span *span = due ? mm_fence_sample(size, mm_natural_align(size)) : NULL;
     return span == NULL ? NULL : (void *)(span->base + span->inset);
 }

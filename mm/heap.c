@@ -1,10 +1,10 @@
 /*
  * Page runs: allocation with growth and commit, spans over them, give-back (see heap.h).
  *
- * 1. Lock.  The heap lock guards the page allocator and the counters.  It is never held
- *    across a call of the port: a run is taken under it, its granules are marked busy, the port commits
- *    with the lock released, and the result is joined under it again.  Whoever needs a granule that is
- *    busy waits.  A run that is being given back is taken meanwhile, so nobody can be handed it.
+ * 1. Lock.  The heap lock guards the page allocator and the counters.  It is never held across a call of
+ *    the port: a run is taken under it, its granules are marked busy, the port commits with the lock
+ *    released, and the result is joined under it again.  Whoever needs a granule that is busy waits.  A run
+ *    that is being given back is taken meanwhile, so nobody can be handed it.
  *
  * 2. Commit.  What is committed and counted is always whole granules.  Failure frees the run; nothing
  *    else has changed.

@@ -67,8 +67,8 @@ static void *take_cached(unsigned class)
         mm_remote_drain(cpu);
     }
     mm_cache_reveal(entry);
-    void *p = mm_entry_take(entry);
-    if (p == NULL) {
+    void *p;
+    if (!mm_entry_take(entry, &p)) {
         p = mm_cache_refill(cpu, entry);
     }
     mm_cache_conceal(entry);
@@ -173,11 +173,11 @@ static MM_NOINLINE void *malloc_missed(size_t size, uintptr_t site, struct mm_en
 /* Up to MM_CLASS_LIMIT, from the entry's word if it has any; not for a careful heap. */
 static MM_NOINLINE void *malloc_small(size_t size, uintptr_t site)
 {
-    unsigned class = mm_class_of(size + (size == 0)), index;
+    unsigned class = mm_class_of(size + (size == 0));
     arch_flags flags = mm_cpu_mask();
     struct mm_entry *entry = &mm_cpu_self()->entry[class];
-    if (MM_LIKELY(arch_bit_take(entry->word, &index))) {
-        void *p = (void *)(entry->base + index * entry->size);
+    void *p;
+    if (MM_LIKELY(mm_entry_take(entry, &p))) {
         mm_cpu_unmask(flags);
         return p;
     }
@@ -196,11 +196,10 @@ void *sh_malloc(size_t size)
 {
     size_t less = arch_argument(&size) - 1;
     if (MM_LIKELY(less < 1024)) {
-        unsigned class = mm_class_by_8[less >> 3], index;
         arch_flags flags = mm_cpu_mask();
-        struct mm_entry *entry = &mm_cpu_self()->entry[class];
-        if (MM_LIKELY(arch_bit_take(entry->word, &index))) {
-            void *p = (void *)(entry->base + index * entry->size);
+        struct mm_entry *entry = &mm_cpu_self()->entry[mm_class_by_8[less >> 3]];
+        void *p;
+        if (MM_LIKELY(mm_entry_take(entry, &p))) {
             mm_cpu_unmask(flags);
             return p;
         }
@@ -248,7 +247,7 @@ static inline bool run_claim(struct mm_span *span, enum mm_span_state wanted)
 /* Takes a large span or a page run out of use; false = it is not one, or this CPU is not known. */
 static inline bool free_run(struct mm_span *span, enum mm_span_state wanted)
 {
-    if (MM_CPU_NUMBERED && MM_UNLIKELY(MM_CPU_NUMBER >= mm_cpus)) {
+    if (mm_cpu_strange()) {
         return false;
     }
     if (MM_UNLIKELY(mm_mode.zero) && mm_span_state(span) == wanted) {

@@ -15,7 +15,7 @@ void mm_misuse_size(const char *caller, const struct mm_view *view, size_t size)
 bool mm_misuse_cpu_found(void);
 static inline bool mm_misuse_cpu(void)
 {
-    return MM_CPU_NUMBERED && MM_UNLIKELY(MM_CPU_NUMBER >= mm_cpus) && mm_misuse_cpu_found();
+    return mm_cpu_strange() && mm_misuse_cpu_found();
 }
 
 #endif

@@ -216,6 +216,8 @@ static inline bool arch_bit_take(uintptr_t *word, unsigned *index)
     return true;
 }
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bits of words are set by bytes");
+
 /* Sets a bit that is clear, in a map that lies `offset` (a constant) bytes into a record.  false = it
  * was set.  By bytes: then one instruction gets to the record's and the bit's. */
 static inline bool arch_bit_set(void *record, size_t offset, uint32_t index)

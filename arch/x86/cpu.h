@@ -55,8 +55,8 @@ static inline void arch_pause(void)
 /* Calls fn with this CPU's registers on the stack, from `here` up: context.S. */
 void arch_spill(void (*fn)(uintptr_t here, void *arg), void *arg);
 
-/* Brings a line that will be read soon nearer; any address.  Needs no SSE: every i686 executes this opcode, some
- * as one that does nothing. */
+/* Brings a line that will be read soon nearer; any address.  Needs no SSE: without it the opcode is one of those
+ * that the P6 family reserves for hints and executes as nothing. */
 static inline void arch_prefetch(const void *address)
 {
     __asm__ volatile("prefetcht0 %0" : : "m"(*(const char *)address));
