@@ -213,7 +213,7 @@ void mm_slot_release(struct mm_span *span, uint32_t index)
     struct mm_cpu *cpu;
     arch_flags flags = mm_cache_enter(&cpu);
     mm_span_set_held(span, index, false);
-    mm_remote_free(span, index);
+    mm_remote_free(cpu, span, index);
     mm_cache_leave(flags);
 }
 
@@ -227,7 +227,10 @@ static bool free_small(struct mm_span *span, uintptr_t address)
     if (mm_mode.zero) {
         mm_memory_zero(address, span->size);
     }
-    return mm_remote_free(span, index);
+    arch_flags flags = arch_irq_save();
+    bool live = mm_remote_free(mm_cpu_self(), span, index);
+    arch_irq_restore(flags);
+    return live;
 }
 
 static inline bool run_claim(struct mm_span *span, enum mm_span_state wanted)

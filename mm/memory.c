@@ -75,13 +75,26 @@ bool mm_memory_copy(uintptr_t to, uintptr_t from, size_t size)
     return true;
 }
 
-/* As mm_memory_differs, inside one page that has a frame.  By words where all is well. */
+/* The first of four words that are not all `pattern`, or where fewer are left. */
+static inline uintptr_t skip_words(uintptr_t at, uintptr_t end, uintptr_t pattern)
+{
+    for (; at <= end - 4 * sizeof pattern; at += 4 * sizeof pattern) {
+        const uintptr_t *word = (const uintptr_t *)at;
+        if (((word[0] ^ pattern) | (word[1] ^ pattern) | (word[2] ^ pattern) | (word[3] ^ pattern)) != 0) {
+            break;
+        }
+    }
+    return at;
+}
+
+/* As mm_memory_differs, where every page has a frame.  By words where all is well. */
 static uintptr_t piece_differs(uintptr_t at, uintptr_t end, uint8_t byte)
 {
     uintptr_t pattern = ~(uintptr_t)0 / 255 * byte;
     for (; at < end; at++) {
         if (at % sizeof pattern == 0) {
-            while (end - at >= sizeof pattern && *(const uintptr_t *)at == pattern) {
+            at = skip_words(at, end, pattern);
+            while (at <= end - sizeof pattern && *(const uintptr_t *)at == pattern) {
                 at += sizeof pattern;
             }
             if (at == end) {
@@ -98,9 +111,12 @@ static uintptr_t piece_differs(uintptr_t at, uintptr_t end, uint8_t byte)
 
 uintptr_t mm_memory_differs(uintptr_t base, size_t size, uint8_t byte)
 {
+    if (!mm_mode.demand) {
+        return piece_differs(base, base + size, byte);
+    }
     for (size_t done = 0, piece; done < size; done += piece) {
         piece = page_piece(base + done, size - done);
-        if (mm_mode.demand && !has_frame(base + done)) {
+        if (!has_frame(base + done)) {
             continue;
         }
         uintptr_t end = base + done + piece, at = piece_differs(base + done, end, byte);

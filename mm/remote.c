@@ -260,16 +260,14 @@ MM_CALL bool mm_remote_free_there(struct mm_span *span, uint32_t index)
            free_there(span, index) == FREED;
 }
 
-bool mm_remote_free(struct mm_span *span, uint32_t index)
+MM_CALL bool mm_remote_free(struct mm_cpu *cpu, struct mm_span *span, uint32_t index)
 {
     enum result result;
     do {
-        arch_flags flags = arch_irq_save();
-        struct mm_cpu *cpu = mm_mode.guarded ? &mm_cpu[MM_CPU_GUARDED] : mm_cpu_self(), *owner = mm_span_owner(span);
+        struct mm_cpu *owner = mm_span_owner(span);
         result = owner == NULL                      ? free_ownerless(cpu, span, index)
                  : SH_MAX_CPUS == 1 || owner == cpu ? free_here(cpu, span, index)
                                                     : free_there(span, index);
-        arch_irq_restore(flags);
     } while (result == AGAIN);
     return result == FREED;
 }

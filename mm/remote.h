@@ -6,8 +6,9 @@
 
 #include "mm/cache.h"
 
-/* Frees slot `index` of a small manual span, whoever owns it; false = it is not live.  Nothing held. */
-bool mm_remote_free(struct mm_span *span, uint32_t index);
+/* Frees slot `index` of a small manual span, whoever owns it; false = it is not live.  `cpu`: this one's cache,
+ * interrupts masked, or the guarded one's, locked. */
+MM_CALL bool mm_remote_free(struct mm_cpu *cpu, struct mm_span *span, uint32_t index);
 
 /* The short way of sh_free: slot `index` of a small manual span, if that is another CPU's; false = it is not,
  * or the slot not live, or this CPU not known, and nothing is done.  Interrupts masked. */
