@@ -64,6 +64,12 @@ static void arena_lost(void)
     SET(*plant_arena_entry((uintptr_t)plant_large_live), &mm_arena_dummy);
 }
 
+/* Who follows the map, from a record to the next one up, would come to this one again and again. */
+static void arena_at_two_places(void)
+{
+    SET(*plant_arena_entry((uintptr_t)plant_large_live + MM_ARENA_SIZE), plant_first_arena());
+}
+
 const struct plant plant_maps[] = {
     { "a page map entry of another span", entry_of_another_span, NULL, "page not in its span" },
     { "a page map entry lost", entry_lost, NULL, "taken page in no span" },
@@ -79,6 +85,8 @@ const struct plant plant_maps[] = {
     { "an arena map entry outside the metadata", arena_outside_the_metadata, NULL,
       "arena entry outside the metadata" },
     { "an arena map entry lost", arena_lost, NULL, "arena records" },
+    { "an arena at two places of the map", arena_at_two_places, NULL,
+      "arena record entered elsewhere" },
     { .name = NULL },
 };
 
