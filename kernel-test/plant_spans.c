@@ -187,6 +187,16 @@ static void base_off_its_page(void)
     SET(plant_large()->base, plant_large()->base + 8);
 }
 
+static void owner_behind_the_last_cpu(void)
+{
+    struct mm_span *span = plant_small_at(MM_PLACE_QUEUED);
+
+    SET(span->owner, &mm_cpu[sizeof(mm_cpu) / sizeof(mm_cpu[0])]);
+#if SH_MAX_CPUS > 1
+    SET(span->local, span->owner);
+#endif
+}
+
 static void state_of_a_span(void)
 {
     struct mm_span *span = plant_small_at(MM_PLACE_FULL);
@@ -249,6 +259,7 @@ const struct plant plant_fields[] = {
     { "a current span that is in no place", place_of_the_current_span, NULL, "span's place" },
     { "an empty span that says it is queued", place_of_an_empty_span, NULL, "span's place" },
     { "a place that there is not", place_out_of_range, NULL, "span's place" },
+    { "an owner behind the last CPU", owner_behind_the_last_cpu, NULL, "span's place" },
     { "a span's class", class_of_a_span, NULL, "span does not fit its class" },
     { "a span's magic", magic_of_a_span, NULL, "span does not fit its class" },
     { "a span's bound", bound_of_a_span, NULL, "span bound" },
