@@ -237,6 +237,27 @@ static void faulted_count(void)
     SET(mm_heap_counts.faulted, 1);
 }
 
+/* They have no name outside grow.c: the one around a large object, last in the list, is looked for. */
+static void circle_of_the_ranges(void)
+{
+    struct range {
+        struct range *next;
+        uintptr_t base;
+        size_t size, unused;
+    };
+    uintptr_t live = (uintptr_t)plant_large_live, at = plant_metadata_begin();
+
+    for (; mm_linear_contains((void *)at, sizeof(struct range)); at += sizeof(uintptr_t)) {
+        struct range *range = (struct range *)at;
+        if (range->next == NULL && range->unused == 0 && live - range->base < range->size &&
+            range->size <= MM_RESERVE && ((range->base | range->size) & (SH_GRANULE_SIZE - 1)) == 0) {
+            SET(range->next, range);
+            return;
+        }
+    }
+    t_fail(__FILE__, __LINE__, "no range around %p is in the metadata", plant_large_live);
+}
+
 static void budget_taken(void)
 {
     EXPECT(mm_budget_take(SH_GRANULE_SIZE));
@@ -309,6 +330,7 @@ const struct plant plant_counters[] = {
     { "the number of pages in spans", spans_count, NULL, "pages in spans" },
     { "the number of kept pages", kept_count, NULL, "pages in kept runs" },
     { "the number of faulted pages", faulted_count, NULL, "address space" },
+    { "reserved ranges that are a circle", circle_of_the_ranges, NULL, "address space" },
     { "the bytes of frames held", budget_taken, budget_given, "bytes of frames" },
     { "a used page that lost its frame", used_page_decommitted, used_page_committed, "page state" },
     { "a released page with a frame", released_page_committed, touched_decommitted, "page state" },
