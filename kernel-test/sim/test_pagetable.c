@@ -328,6 +328,7 @@ static void neighbours_of_a_large_page(void)
     refused(large, 0x10000, SH_E_OVERLAP, "0x");
     refused(large + bytes - 0x10000, 0x20000, SH_E_OVERLAP, "0x");
     refused(large - 0x10000, 0x20000, SH_E_OVERLAP, "0x");
+    CHECK(sh_arch_port.table_cost(large, 0x10000) == 0);
     CHECK(sh_add_window(large + bytes, size) == SH_OK);
     base = sh_arch_reserve(0, size, PAGE);
     CHECK(base == large + bytes && sh_arch_map(base, size));
