@@ -230,6 +230,23 @@ static void growth_prepares_a_chunk_at_a_time(void)
     }
 }
 
+/* A need that ends where a chunk does: nothing of the next one. */
+static void growth_prepares_no_chunk_too_many(void)
+{
+    const struct sh_config demand = { .size = sizeof(demand), .demand = true, .hooks = rig_hooks() };
+    struct sh_stats before, after;
+    size_t free;
+
+    rig_start(0, &demand);
+    EXPECT(sh_malloc(16) != NULL);
+    sh_stats(&before);
+    free = mm_align_down(t_free_pages() << MM_PAGE_SHIFT, SH_GRANULE_SIZE);
+    EXPECT(sh_malloc(free + MM_CHUNK_SIZE) != NULL);
+    sh_stats(&after);
+    EXPECT_EQ(after.heap_sys - before.heap_sys, MM_CHUNK_SIZE);
+    EXPECT_WHOLE();
+}
+
 static void memory_freed_is_used_before_more_is_prepared(void)
 {
     struct sh_stats before, after;
@@ -321,6 +338,7 @@ static const struct test tests[] = {
     { "trim_and_shutdown_answer_queries", trim_and_shutdown_answer_queries },
     { "first_malloc_prepares_one_chunk", first_malloc_prepares_one_chunk },
     { "growth_prepares_a_chunk_at_a_time", growth_prepares_a_chunk_at_a_time },
+    { "growth_prepares_no_chunk_too_many", growth_prepares_no_chunk_too_many },
     { "memory_freed_is_used_before_more_is_prepared",
       memory_freed_is_used_before_more_is_prepared },
     { "range_elsewhere_is_taken_for_the_whole_run_only", range_elsewhere_is_taken_for_the_whole_run_only },
