@@ -330,6 +330,20 @@ static void fenced_objects(void)
     EXPECT_SAID(p, (size_t)-100, "outside a freed object of 48 bytes");
 }
 
+/* Their notes have one place, whatever their length. */
+static void fenced_pages(void)
+{
+    char *p;
+
+    START(.tier = 4);
+    p = sh_alloc_pages(3);
+    EXPECT_SAID(p, 5000, "pages from sh_alloc_pages");
+    sh_free_pages(p);
+    EXPECT_SAID(p, 5000, "5000 bytes into a freed object of");
+    EXPECT(t_contains(rig_log(), "freed at 0x") && t_contains(rig_log(), "allocated at 0x"));
+    EXPECT_WHOLE();
+}
+
 static void quarantined_objects(void)
 {
     char *p, *large;
@@ -378,6 +392,7 @@ static const struct test tests[] = {
     { "guard_page_of_two_objects", guard_page_of_two_objects },
     { "numbers_are_written", numbers_are_written },
     { "fenced_objects", fenced_objects },
+    { "fenced_pages", fenced_pages },
     { "quarantined_objects", quarantined_objects },
     { "any_bit_pattern", any_bit_pattern },
 };
