@@ -217,6 +217,25 @@ static void limit_that_is_held_exactly_trims_nothing(void)
     EXPECT_WHOLE();
 }
 
+/* The lowest limit that can be: nothing is left to give after it was met. */
+static void limit_that_trimming_just_meets_is_taken(void)
+{
+    size_t least;
+
+    rig_start(0, NULL);
+    EXPECT(sh_malloc(16) != NULL);
+    t_release(t_drain(4, 16));
+    sh_trim(0);
+    least = rig_frames_held();
+    t_release(t_drain(4, 16));
+    EXPECT(rig_frames_held() > least);
+    EXPECT_EQ(sh_set_limit(least - 1), SH_E_BUSY);
+    t_release(t_drain(4, 16));
+    EXPECT_EQ(sh_set_limit(least), SH_OK);
+    EXPECT_EQ(rig_frames_held(), least);
+    EXPECT_WHOLE();
+}
+
 static void limit_below_what_lives_is_busy(void)
 {
     unsigned count;
@@ -277,11 +296,11 @@ static void limit_is_met_by_giving_idle_memory_back(void)
 
 static unsigned asked;
 
+/* As good as always: who asks for ever has an end. */
 static bool always_yes(size_t bytes)
 {
     (void)bytes;
-    asked++;
-    return true;
+    return ++asked < 10000;
 }
 
 /* A kernel that always says that it has frames now: the call ends. */
@@ -299,6 +318,21 @@ static void reclaim_that_never_helps_is_given_up(void)
     EXPECT(asked != 0 && asked < 100);
     rig_frame_budget(0);
     EXPECT(sh_malloc(500000) != NULL);
+    EXPECT_WHOLE();
+}
+
+/* Nor do frames help where there are no addresses. */
+static void reclaim_that_brings_no_addresses_is_given_up(void)
+{
+    struct sh_hooks hooks = *rig_hooks();
+    const struct sh_config config = { .size = sizeof(config), .hooks = &hooks };
+
+    hooks.reclaim = always_yes;
+    rig_start(T_MIB, &config);
+    EXPECT(sh_malloc(100) != NULL);
+    asked = 0;
+    EXPECT(sh_malloc(2 * T_MIB) == NULL);
+    EXPECT(asked != 0 && asked < 100);
     EXPECT_WHOLE();
 }
 
@@ -324,6 +358,7 @@ static void reclaim_is_not_asked_for_the_limit(void)
 
 static const struct test tests[] = {
     { "reclaim_that_never_helps_is_given_up", reclaim_that_never_helps_is_given_up },
+    { "reclaim_that_brings_no_addresses_is_given_up", reclaim_that_brings_no_addresses_is_given_up },
     { "reclaim_is_not_asked_for_the_limit", reclaim_is_not_asked_for_the_limit },
     { "trim_of_an_empty_heap_keeps_metadata_only", trim_of_an_empty_heap_keeps_metadata_only },
     { "trim_releases_the_holes", trim_releases_the_holes },
@@ -336,6 +371,7 @@ static const struct test tests[] = {
     { "limit_is_a_ceiling", limit_is_a_ceiling },
     { "limit_below_what_is_held_trims", limit_below_what_is_held_trims },
     { "limit_that_is_held_exactly_trims_nothing", limit_that_is_held_exactly_trims_nothing },
+    { "limit_that_trimming_just_meets_is_taken", limit_that_trimming_just_meets_is_taken },
     { "limit_below_what_lives_is_busy", limit_below_what_lives_is_busy },
     { "limit_is_a_ceiling_from_the_first_frame_on", limit_is_a_ceiling_from_the_first_frame_on },
     { "limit_of_the_configuration_holds", limit_of_the_configuration_holds },
