@@ -99,6 +99,32 @@ static void room_that_was_made_is_used(void)
     EXPECT_WHOLE();
 }
 
+/* All that was reserved counts, in however many pieces. */
+static void room_in_several_pieces_is_enough(void)
+{
+    rig_start(0, NULL);
+    EXPECT(mm_linear_alloc(100, 8, true) != NULL);
+    for (unsigned pieces = 1; pieces <= 3; pieces++) {
+        EXPECT(mm_linear_ensure_room(pieces * MM_META_BLOCK + MM_META_FIRST));
+        rig_script_forget();
+        EXPECT(mm_linear_ensure_room(pieces * MM_META_BLOCK));
+        EXPECT_EQ(rig_script_count(RIG_RESERVE), 0);
+    }
+    EXPECT_WHOLE();
+}
+
+/* No place in the window is aligned to its size: a block of two granules lies where it can. */
+static void a_block_may_lie_unaligned(void)
+{
+    size_t size;
+
+    rig_reset();
+    EXPECT_EQ(sh_init(NULL), SH_OK);
+    EXPECT_EQ(rig_window(rig_area(&size) + SH_GRANULE_SIZE, 2 * SH_GRANULE_SIZE), SH_OK);
+    EXPECT(mm_linear_alloc(SH_GRANULE_SIZE, 8, true) != NULL);
+    EXPECT_WHOLE();
+}
+
 /* The granule that ends at 2^32 cannot hold a block alone: it goes back. */
 static void the_last_granule_is_given_back(void)
 {
@@ -121,6 +147,8 @@ static const struct test tests[] = {
     { "a_block_too_small_is_given_back", a_block_too_small_is_given_back },
     { "a_block_without_a_record_is_whole", a_block_without_a_record_is_whole },
     { "room_that_was_made_is_used", room_that_was_made_is_used },
+    { "room_in_several_pieces_is_enough", room_in_several_pieces_is_enough },
+    { "a_block_may_lie_unaligned", a_block_may_lie_unaligned },
     { "the_last_granule_is_given_back", the_last_granule_is_given_back },
 };
 
