@@ -5,6 +5,7 @@
  */
 #include "kernel-test/k_string.h"
 #include "kernel-test/test_util.h"
+#include "mm/memory.h"
 
 static void start(void)
 {
@@ -266,7 +267,30 @@ static void realloc_moves_what_was_touched(void)
     EXPECT(t_is_zero(q + SH_PAGE_SIZE, 2 * SH_PAGE_SIZE));
 }
 
+/* From wherever to wherever: what has frames is filled, and nothing else gets any. */
+static void a_fill_touches_no_page_without_a_frame(void)
+{
+    enum { GRANULES = 8 };
+    const size_t size = GRANULES * SH_GRANULE_SIZE;
+
+    for (size_t skip = 0; skip < SH_GRANULE_SIZE; skip += SH_GRANULE_SIZE / 16 - 8) {
+        uint8_t *p;
+        start();
+        p = (uint8_t *)mm_align_up((uintptr_t)sh_malloc(size + SH_GRANULE_SIZE), SH_GRANULE_SIZE);
+        for (size_t at = 0; at < size; at += 2 * SH_GRANULE_SIZE)
+            p[at] = 1;
+        mm_memory_fill((uintptr_t)p + skip, size - skip, 0x55);
+        for (size_t at = 0; at < size; at += SH_ARCH_PAGE_SIZE)
+            EXPECT_EQ(sh_arch_state((uintptr_t)p + at), (at & SH_GRANULE_SIZE) == 0 ? SH_READY : SH_PREPARED);
+        for (size_t at = skip; at < size; at += (at & SH_GRANULE_SIZE) == 0 ? 1 : SH_GRANULE_SIZE)
+            EXPECT((at & SH_GRANULE_SIZE) != 0 || p[at] == 0x55);
+        EXPECT(skip == 0 || (p[0] == 1 && p[skip - 1] != 0x55));
+    }
+    EXPECT_WHOLE();
+}
+
 static const struct test tests[] = {
+    { "a_fill_touches_no_page_without_a_frame", a_fill_touches_no_page_without_a_frame },
     { "realloc_moves_what_was_touched", realloc_moves_what_was_touched },
     { "realloc_of_untouched_pages_reads_zero", realloc_of_untouched_pages_reads_zero },
     { "block_takes_frames_only_when_touched", block_takes_frames_only_when_touched },
