@@ -316,6 +316,24 @@ static void aligned_run_that_just_fits_is_found(void)
     }
 }
 
+/* A run with room for the worst start, and not a page more, before a longer one. */
+static void aligned_run_with_just_room_is_found(void)
+{
+    begin();
+    take_all();
+    for (size_t align = 2; align <= MM_CHUNK_PAGES / 4; align <<= 1) {
+        size_t bytes = align << MM_PAGE_SHIFT;
+        uintptr_t at = mm_align_up(low, bytes) + 2 * bytes;
+        give(at - bytes + SH_PAGE_SIZE, 2 * align - 1);
+        give(at + 2 * bytes, 2 * align);
+        EXPECT_EQ(alloc(align, align), at);
+        model_set(at, align, false);
+        EXPECT_EQ(take(2 * align), at + 2 * bytes);
+        EXPECT_EQ(take(align - 1), at - bytes + SH_PAGE_SIZE);
+        expect_same();
+    }
+}
+
 static void exact_place_is_taken_or_refused(void)
 {
     uintptr_t at = 0;
@@ -416,6 +434,7 @@ static const struct test tests[] = {
     { "pair_behind_single_holes_is_found", pair_behind_single_holes_is_found },
     { "aligned_runs_are_aligned", aligned_runs_are_aligned },
     { "aligned_run_that_just_fits_is_found", aligned_run_that_just_fits_is_found },
+    { "aligned_run_with_just_room_is_found", aligned_run_with_just_room_is_found },
     { "exact_place_is_taken_or_refused", exact_place_is_taken_or_refused },
     { "released_and_busy_bits_are_exact", released_and_busy_bits_are_exact },
     { "idle_runs_are_found_from_the_top", idle_runs_are_found_from_the_top },
