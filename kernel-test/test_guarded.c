@@ -445,6 +445,46 @@ static void a_dirty_slot_is_not_lost(void)
     EXPECT_WHOLE();
 }
 
+static struct mm_span *taken[1024];
+static unsigned taken_count;
+static bool takes;
+
+/* Whoever was told of the damage takes all descriptors that there are, and the frames for more. */
+static enum sh_context others_take_the_descriptors(void)
+{
+    if (takes && rig_panic_count() != 0) {
+        takes = false;
+        rig_fail(1, true);
+        while (taken_count < 1024 && (taken[taken_count] = mm_span_obtain(1, false)) != NULL)
+            taken_count++;
+    }
+    return SH_THREAD;
+}
+
+/* While a dirty run is reported the call holds nothing: it may get nothing back. */
+static void a_dirty_run_without_a_descriptor_is_exhaustion(void)
+{
+    struct sh_hooks hooks = *rig_hooks();
+    const struct sh_config config = { .size = sizeof(config), .tier = 1, .hooks = &hooks };
+    struct use use = { NULL, 2000, NULL };
+
+    hooks.context = others_take_the_descriptors;
+    rig_start(0, &config);
+    use.p = sh_alloc_pages(8);
+    sh_free_pages(use.p);
+    ((volatile uint8_t *)use.p)[20] = 0x41;
+    taken_count = 0;
+    takes = true;
+    EXPECT(rig_panics(SH_PANIC_MISUSE, "write after free", do_malloc, &use));
+    EXPECT(!takes && taken_count > 0 && use.result == NULL);
+    rig_fail(0, false);
+    while (taken_count > 0)
+        mm_span_recycle(taken[--taken_count]);
+    EXPECT_WHOLE();
+    EXPECT(sh_malloc(2000) != NULL);
+    EXPECT_WHOLE();
+}
+
 /* In place where the slot is the size's own, or less than half of it would lie idle. */
 static void realloc_stays_where_it_should(void)
 {
@@ -459,6 +499,9 @@ static void realloc_stays_where_it_should(void)
         EXPECT(sh_realloc(p, 600) == p);
         q = sh_realloc(p, 400);
         EXPECT(q != NULL && q != p);
+        q = sh_malloc(1000);
+        p = sh_realloc(q, mm_span_of((uintptr_t)q)->size);
+        EXPECT(p != NULL && (p == q) == (kinds[kind].tier < 2));
         p = sh_malloc(50000);
         EXPECT(sh_realloc(p, 50001) == p);
         EXPECT_WHOLE();
@@ -639,6 +682,7 @@ static void offline_leaves_nothing_empty(void)
 
 static const struct test tests[] = {
     { "a_dirty_slot_is_not_lost", a_dirty_slot_is_not_lost },
+    { "a_dirty_run_without_a_descriptor_is_exhaustion", a_dirty_run_without_a_descriptor_is_exhaustion },
     { "realloc_stays_where_it_should", realloc_stays_where_it_should },
     { "limits_are_inclusive", limits_are_inclusive },
     { "sizes_of_aligned_blocks_are_taken", sizes_of_aligned_blocks_are_taken },
