@@ -54,6 +54,26 @@ static void what_no_root_reaches_goes(void)
     EXPECT_WHOLE();
 }
 
+/* A sweep's frees are frees like any other.  (The second marker would count too: it takes pages.) */
+static void what_goes_is_counted(void)
+{
+    struct sh_stats before, after;
+    start(NULL);
+    for (unsigned i = 0; i < ROOTS; i++) {
+        root[i] = sh_gc_malloc(i % 8 == 0 ? 40000 : 48, 0);
+    }
+    sh_free(sh_malloc(100));
+    sh_stats(&before);
+    for (unsigned i = 0; i < ROOTS / 2; i++) {
+        root[i] = NULL;
+    }
+    sh_gc_collect();
+    sh_stats(&after);
+    EXPECT_EQ(after.mallocs, before.mallocs);
+    EXPECT_EQ(after.frees, before.frees + ROOTS / 2);
+    EXPECT_EQ(after.live_objects, ROOTS / 2);
+}
+
 static void objects_are_zeroed_and_of_their_kind(void)
 {
     static const uintptr_t first = 1;
@@ -172,6 +192,7 @@ static const struct test tests[] = {
       a_cpu_that_sh_init_was_not_told_of_does_not_collect },
 #endif
     { "what_no_root_reaches_goes", what_no_root_reaches_goes },
+    { "what_goes_is_counted", what_goes_is_counted },
     { "objects_are_zeroed_and_of_their_kind", objects_are_zeroed_and_of_their_kind },
     { "interior_pointers_keep_and_one_past_the_end_does_not", interior_pointers_keep_and_one_past_the_end_does_not },
     { "a_chain_through_every_kind_is_followed", a_chain_through_every_kind_is_followed },
