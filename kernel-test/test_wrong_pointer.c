@@ -175,6 +175,41 @@ static void double_free_after_reuse(void)
     }
 }
 
+/* How many of them lie in a block of somebody else's. */
+static unsigned reused(unsigned count)
+{
+    unsigned in_blocks = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        in_blocks += case_block_of(held[i]) != NULL;
+    return in_blocks;
+}
+
+/* So many that a span of their own is given back; then another class, until one of its objects lies there. */
+static void double_free_after_reuse_of_every_class(void)
+{
+    enum { STALE = 8 };
+
+    for (unsigned class = 0; class < MM_CLASSES; class++) {
+        unsigned after = class < MM_CLASSES / 2 ? class + MM_CLASSES / 2 : class - MM_CLASSES / 4;
+        unsigned count = mm_class[class].slots + STALE;
+        case_start(NULL);
+        for (unsigned i = 0; i < count; i++)
+            t_held[i] = sh_malloc(mm_class_size(class));
+        for (unsigned i = 0; i < count; i++)
+            sh_free(t_held[i]);
+        for (unsigned i = 0; i < STALE; i++)
+            held[i] = (uintptr_t)t_held[count - 1 - i];
+        sh_trim(0);
+        for (unsigned i = 0; i < 200 && reused(STALE) == 0; i++)
+            case_add(sh_malloc(mm_class_size(after)), mm_class_size(after), false);
+        EXPECT(reused(STALE) > 0);
+        case_settle();
+        try_stale(STALE);
+        case_check();
+    }
+}
+
 /* ---- inside of something ---- */
 
 /* Booted: classes of which every offset is tried.  A case costs fifty times as much if all accesses are checked. */
@@ -449,6 +484,7 @@ static const struct test tests[] = {
     { "double_free_after_the_span_is_gone", double_free_after_the_span_is_gone },
     { "double_free_of_large_objects", double_free_of_large_objects },
     { "double_free_after_reuse", double_free_after_reuse },
+    { "double_free_after_reuse_of_every_class", double_free_after_reuse_of_every_class },
     { "interior_of_every_class", interior_of_every_class },
     { "interior_of_large_objects_and_page_runs", interior_of_large_objects_and_page_runs },
     { "base_by_the_other_way", base_by_the_other_way },
