@@ -64,7 +64,7 @@ HAVE = $(shell command -v $(firstword $(1)) 2>/dev/null)
 
 # name : machine : port : extra flags.  -up: built for one CPU, without locks.
 CONFIGS := x86 x86-up arm arm-up arm-64k arm-64k-up x86-kasan arm-kasan x86-mask arm-mask arm-64k-mask \
-    host host-up host-asan host-tsan host-cpus host-cov host32 host32-up host32-p12 host32-p14 host32-small
+    host host-up host-asan host-tsan host-cpus host-cov host-mcdc host32 host32-up host32-p12 host32-p14 host32-small
 # Threads for CPUs, under the thread sanitizer.
 CPU_CONFIGS := host-cpus1 host-cpus2 host-cpus3 host-cpus64
 CONFIGS += $(CPU_CONFIGS) x86-inline arm-inline
@@ -88,6 +88,7 @@ MACHINE_host-asan := host
 MACHINE_host-tsan := host
 MACHINE_host-cpus := host
 MACHINE_host-cov := host
+MACHINE_host-mcdc := host
 $(foreach c,$(CPU_CONFIGS),$(eval MACHINE_$(c) := host))
 MACHINE_host32 := host32
 MACHINE_host32-up := host32
@@ -119,6 +120,8 @@ $(foreach c,$(CPU_CONFIGS),$(eval EXTRA_$(c) := -DMM_DEBUG=1 -DSH_MAX_CPUS=$(c:h
 EXTRA_host-tsan := -DMM_DEBUG=1 -DHOST_CPUS -fsanitize=thread -Wno-frame-larger-than $(if $(findstring clang,$(CC)),,-Wno-tsan)
 EXTRA_host-cpus := -DHOST_CPUS
 EXTRA_host-cov := -O0 --coverage -fprofile-update=atomic -Wno-frame-larger-than
+# Clang's, of 19 or newer: kernel-test/deep.sh.
+EXTRA_host-mcdc := -O1 -fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc -w
 EXTRA_host32 := -DMM_DEBUG=1 -DHOST_INTERRUPTS -fsanitize=undefined -fsanitize-undefined-trap-on-error
 # The checks look at object sizes that the sanitizers enlarge.
 EXTRA_host-asan += -Wno-frame-larger-than
@@ -311,7 +314,7 @@ build/$(1)/host-test: $(KT_HOST:%=build/$(1)/$(KT)/%.o) $$(MM_OBJECTS_$(1))
 $(KT_HOST:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$$(CFLAGS_$(1))) -I$(KT)
 -include $(KT_HOST:%=build/$(1)/$(KT)/%.d)
 endef
-$(foreach c,host host-asan host-cov host32 host32-up host32-p12 host32-p14,$(eval $(call hosttest,$(c))))
+$(foreach c,host host-asan host-cov host-mcdc host32 host32-up host32-p12 host32-p14,$(eval $(call hosttest,$(c))))
 
 # $(1) = configuration of CPU_CONFIGS: build/$(1)/host-threads over the host port.
 KT_THREADS := printf test_util storm host_threads
