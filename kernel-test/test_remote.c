@@ -356,6 +356,54 @@ static void a_spoilt_list_of_late_frees_is_found(void)
     EXPECT_WHOLE();
 }
 
+/* Late bits that are still to be taken in: spans. */
+static unsigned spans_with_late(unsigned step)
+{
+    unsigned spans = 0;
+
+    for (unsigned i = 0; i < count; i += step)
+        spans += mm_remote_late(span_of(i)) != 0;
+    return spans;
+}
+
+static void a_long_list_is_taken_in_some_spans_at_a_time(void)
+{
+    unsigned per_span = mm_class[mm_class_of(1024)].slots, spans = 20, before;
+    struct mm_span *next;
+
+    start();
+    rig_cpu(0);
+    for (; count < spans * per_span; count++)
+        EXPECT((held[count] = (uintptr_t)sh_malloc(1024)) != 0);
+    rig_cpu(1);
+    for (unsigned i = 0; i < count; i += per_span)
+        sh_free((void *)held[i]);
+    EXPECT_EQ(spans_with_late(per_span), spans);
+    rig_cpu(0);
+    for (before = spans; before > 8; before -= 8) {
+        EXPECT(mm_remote_waiting(&mm_cpu[0]));
+        mm_remote_drain(&mm_cpu[0]);
+        EXPECT_EQ(spans_with_late(per_span), before - 8);
+        EXPECT_WHOLE();
+    }
+    next = mm_cpu[0].taking;
+    EXPECT(next != NULL && next->late_listed == 1);
+    next->late_listed = 0;
+    expect_found("list of late frees");
+    next->late_listed = 1;
+    EXPECT_EQ(live(), spans * per_span - spans);
+    for (unsigned i = 1; i < count; i++)
+        if (i % per_span != 0) {
+            rig_cpu(2);
+            sh_free((void *)held[i]);
+        }
+    rig_cpu(0);
+    sh_trim(0); /* all of them, however many stretches it takes */
+    EXPECT(!mm_remote_waiting(&mm_cpu[0]));
+    EXPECT_EQ(live(), 0);
+    EXPECT_WHOLE();
+}
+
 /* ---- everything ---- */
 
 /* A thousand blocks of all classes, on three CPUs that free each other's, in every tier. */
@@ -616,6 +664,7 @@ static const struct test tests[] = {
     { "what_a_cpu_had_when_it_left_is_everybodys", what_a_cpu_had_when_it_left_is_everybodys },
     { "a_push_that_comes_after_the_last_look_is_found", a_push_that_comes_after_the_last_look_is_found },
     { "a_spoilt_list_of_late_frees_is_found", a_spoilt_list_of_late_frees_is_found },
+    { "a_long_list_is_taken_in_some_spans_at_a_time", a_long_list_is_taken_in_some_spans_at_a_time },
     { "every_tier_takes_frees_from_elsewhere", every_tier_takes_frees_from_elsewhere },
 };
 

@@ -349,14 +349,27 @@ static void entry_retire(struct mm_cpu *cpu, struct mm_entry *entry)
     }
 }
 
+/* All that other CPUs have freed, a stretch at a time. */
+static void drain(void)
+{
+    bool waiting = SH_MAX_CPUS > 1;
+    while (waiting) {
+        struct mm_cpu *cpu;
+        arch_flags flags = mm_cache_enter(&cpu);
+        waiting = mm_remote_waiting(cpu);
+        if (waiting) {
+            mm_remote_drain(cpu);
+        }
+        mm_cache_leave(flags);
+    }
+}
+
 void mm_cache_flush_empty(void)
 {
+    drain();
     for (unsigned class = 0; class < MM_CLASSES; class++) {
         struct mm_cpu *cpu;
         arch_flags flags = mm_cache_enter(&cpu);
-        if (mm_remote_waiting(cpu)) {
-            mm_remote_drain(cpu);
-        }
         entry_retire(cpu, &cpu->entry[class]);
         mm_cache_leave(flags);
         flush_class(NULL, class, 0);
@@ -418,11 +431,13 @@ void mm_cache_flush_all(struct mm_cpu *cpu)
     }
     give_full(cpu);
     /* Frees that were on their way to it: the last look at its list. */
-    arch_flags flags = arch_irq_save();
-    if (SH_MAX_CPUS > 1) {
-        mm_remote_drain(cpu);
-    }
-    arch_irq_restore(flags);
+    do {
+        arch_flags flags = arch_irq_save();
+        if (SH_MAX_CPUS > 1) {
+            mm_remote_drain(cpu);
+        }
+        arch_irq_restore(flags);
+    } while (mm_remote_waiting(cpu));
 }
 
 void mm_cache_disarm(void)

@@ -28,6 +28,7 @@ struct mm_cpu {
     uint64_t frees;                    /* of small objects, credited at events */
     uint64_t large_frees;
     struct mm_span *late; /* spans with frees from other CPUs: remote.c; atomic */
+    struct mm_span *taking; /* of those, what this CPU has taken off the list and not looked at yet */
     uintptr_t twice;      /* one of those was freed here too: see mm_remote_twice */
     uint32_t refills;     /* looks for another span to take from, for tests; not of a build for one CPU */
 };

@@ -60,23 +60,27 @@
 /* A slot from what this CPU and central have. */
 static void *take_cached(unsigned class)
 {
-    struct mm_cpu *cpu;
-    arch_flags flags = mm_cache_enter(&cpu);
-    struct mm_entry *entry = &cpu->entry[class];
-    if (mm_remote_waiting(cpu)) {
-        mm_remote_drain(cpu);
-    }
-    mm_cache_reveal(entry);
     void *p;
-    if (!mm_entry_take(entry, &p)) {
-        p = mm_cache_refill(cpu, entry);
-    }
-    mm_cache_conceal(entry);
-    uintptr_t twice = mm_remote_twice(cpu);
-    mm_cache_leave(flags);
-    if (MM_UNLIKELY(twice != 0)) {
-        mm_misuse_pointer("sh_free", twice);
-    }
+    bool again;
+    do {
+        struct mm_cpu *cpu;
+        arch_flags flags = mm_cache_enter(&cpu);
+        struct mm_entry *entry = &cpu->entry[class];
+        if (mm_remote_waiting(cpu)) {
+            mm_remote_drain(cpu);
+        }
+        mm_cache_reveal(entry);
+        if (!mm_entry_take(entry, &p)) {
+            p = mm_cache_refill(cpu, entry);
+        }
+        mm_cache_conceal(entry);
+        uintptr_t twice = mm_remote_twice(cpu);
+        again = p == NULL && mm_remote_waiting(cpu);
+        mm_cache_leave(flags);
+        if (MM_UNLIKELY(twice != 0)) {
+            mm_misuse_pointer("sh_free", twice);
+        }
+    } while (again);
     return p;
 }
 

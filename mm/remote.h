@@ -14,17 +14,19 @@ MM_CALL bool mm_remote_free(struct mm_cpu *cpu, struct mm_span *span, uint32_t i
  * or the slot not live, or this CPU not known, and nothing is done.  Interrupts masked. */
 MM_CALL bool mm_remote_free_there(struct mm_span *span, uint32_t index);
 
-/* What was freed elsewhere becomes free: of all spans that were listed for this CPU.  Interrupts masked. */
+/* What was freed elsewhere becomes free: of some spans that were listed for this CPU, so that the stretch is
+ * short; more may be waiting.  Interrupts masked. */
 void mm_remote_drain(struct mm_cpu *cpu);
 static inline bool mm_remote_waiting(const struct mm_cpu *cpu)
 {
-    return SH_MAX_CPUS > 1 && __atomic_load_n(&cpu->late, __ATOMIC_RELAXED) != NULL;
+    return SH_MAX_CPUS > 1 &&
+           ((uintptr_t)__atomic_load_n(&cpu->late, __ATOMIC_RELAXED) | (uintptr_t)cpu->taking) != 0;
 }
 
 /* Is there something to take in, or to tell? */
 static inline bool mm_remote_due(const struct mm_cpu *cpu)
 {
-    return SH_MAX_CPUS > 1 && ((uintptr_t)__atomic_load_n(&cpu->late, __ATOMIC_RELAXED) | cpu->twice) != 0;
+    return SH_MAX_CPUS > 1 && (mm_remote_waiting(cpu) || cpu->twice != 0);
 }
 
 /* A slot that was freed twice, on two CPUs at the same moment: found when the second free was taken in, told
