@@ -16,12 +16,14 @@
 #define MOST 24u /* objects that the hook makes */
 #define CANARIES 6u
 
-enum driver { REFILL, PROPORTION, IDLE_STEP, RECLAIM, COLLECT, STEPS, FREE, DRIVERS };
+enum driver { REFILL, PROPORTION, IDLE_STEP, RECLAIM, COLLECT, STEPS, DRIVERS };
 
 static struct {
     size_t size;
     unsigned flags;
     unsigned made;
+    unsigned reused;     /* of those, where dead ones were */
+    uintptr_t low, high; /* of the dead */
     bool inside;
     struct {
         uintptr_t **object;
@@ -30,6 +32,25 @@ static struct {
 } again;
 
 static unsigned long entered;
+
+static void again_start(size_t size, unsigned flags)
+{
+    again.size = size;
+    again.flags = flags;
+    again.made = again.reused = 0;
+    again.low = UINTPTR_MAX;
+    again.high = 0;
+    entered = 0;
+}
+
+/* One that is to die. */
+static void *take_dead(size_t size, unsigned flags)
+{
+    void *p = t_gc_take(size, flags);
+    again.low = (uintptr_t)p < again.low ? (uintptr_t)p : again.low;
+    again.high = (uintptr_t)p > again.high ? (uintptr_t)p : again.high;
+    return p;
+}
 
 /* ---- the hook ---- */
 
@@ -42,6 +63,7 @@ static void make_again(void)
     size_t words = again.size / T_WORD, count = words < CANARIES ? words : CANARIES;
     unsigned n = again.made++;
     EXPECT(t_is_zero(object, again.size));
+    again.reused += (uintptr_t)object >= again.low && (uintptr_t)object <= again.high;
     t_root[n] = object;
     again.kept[n].object = object;
     again.kept[n].count = count;
@@ -87,14 +109,14 @@ static void expect_canaries(void)
 /* ---- drivers ---- */
 
 static const char *const driver_names[DRIVERS] = { "refill", "proportion", "idle step", "reclaim", "collect",
-                                                   "steps", "free" };
+                                                   "steps" };
 
 /* Enough of one size that whole spans die. */
 static void make_dead(size_t size, unsigned flags)
 {
     size_t span = size > MM_CLASS_LIMIT ? 1 : mm_class[mm_class_of(size)].slots;
     for (size_t i = 0; i < 6 * span && i < 5000; i++) {
-        t_gc_take(size, flags);
+        take_dead(size, flags);
     }
 }
 
@@ -145,33 +167,15 @@ static void drive(enum driver driver)
     case STEPS:
         t_gc_step_to(GC_IDLE, 16);
         break;
-    case FREE:
     case DRIVERS:
     default:
         break;
     }
 }
 
-static void try(enum driver driver, size_t size, unsigned dead_flags, unsigned flags)
+/* What the hook made lives through collections, and goes when it is let go. */
+static void expect_followed(void)
 {
-    t_gc_start(driver == RECLAIM ? 3 * T_MIB : 0, NULL, NULL);
-    again.size = size;
-    again.flags = flags;
-    again.made = 0;
-    entered = 0;
-    make_dead(size, dead_flags);
-    void *single = t_gc_take(size, dead_flags);
-    hook(true);
-    if (driver == FREE) {
-        sh_gc_collect();
-        single = t_gc_take(size, dead_flags);
-        sh_free(single);
-    }
-    drive(driver);
-    hook(false);
-    if (entered == 0 || again.made == 0) {
-        t_fail(__FILE__, __LINE__, "%s, %zu bytes: no span was released", driver_names[driver], size);
-    }
     expect_canaries();
     sh_gc_collect();
     expect_canaries();
@@ -184,6 +188,24 @@ static void try(enum driver driver, size_t size, unsigned dead_flags, unsigned f
     sh_gc_collect();
     EXPECT_EQ(t_gc_live_count(), 0);
     EXPECT_WHOLE();
+}
+
+static void try(enum driver driver, size_t size, unsigned dead_flags, unsigned flags)
+{
+    t_gc_start(driver == RECLAIM ? 3 * T_MIB : 0, NULL, NULL);
+    again_start(size, flags);
+    make_dead(size, dead_flags);
+    take_dead(size, dead_flags);
+    hook(true);
+    drive(driver);
+    hook(false);
+    if (entered == 0 || again.made == 0) {
+        t_fail(__FILE__, __LINE__, "%s, %zu bytes: no span was released", driver_names[driver], size);
+    }
+    if (again.reused == 0) {
+        t_fail(__FILE__, __LINE__, "%s, %zu bytes: no span was used again", driver_names[driver], size);
+    }
+    expect_followed();
 }
 
 static void by(enum driver driver)
@@ -225,12 +247,56 @@ static void spans_released_by_steps_may_be_used_at_once(void)
     by(STEPS);
 }
 
-/* sh_free of the last object of a large span is such a sweeper too. */
+/* What is marked and then freed by hand: that nothing of its span is kept is found by the sweep for its class,
+ * which a refill begins, and no other. */
+static void spans_released_by_the_sweep_of_a_class_may_be_used_at_once(void)
+{
+    static const size_t sizes[] = { 48, 1024, 8192, 32768 };
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i += rig_is_machine() ? 2 : 1) {
+        t_gc_start(0, NULL, NULL);
+        again_start(sizes[i], 0);
+        for (unsigned k = MOST; k < MOST + 32; k++) {
+            t_root[k] = take_dead(sizes[i], 0);
+        }
+        EXPECT(!sh_gc_step(1));
+        for (unsigned k = MOST; k < MOST + 32; k++) {
+            sh_free(t_root[k]);
+        }
+        end_marking(); /* the roots are still there: all are marked */
+        for (unsigned k = MOST; k < MOST + 32; k++) {
+            t_root[k] = NULL;
+        }
+        EXPECT(gc.unswept != 0);
+        hook(true);
+        refill_until_swept();
+        hook(false);
+        EXPECT(entered != 0 && again.reused != 0);
+        expect_followed();
+    }
+}
+
+/* sh_free of the last object of a span releases it too.  Large ones: more than is kept for the next one. */
 static void spans_released_by_hand_may_be_used_at_once(void)
 {
-    try(FREE, 100000, 0, 0);
-    try(FREE, 100000, SH_GC_NOSCAN, 0);
-    try(FREE, 40000, 0, 0);
+    static const size_t sizes[] = { 16, 1024, 8192, 32768, MM_RUN_CACHE_LIMIT + SH_PAGE_SIZE };
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        for (unsigned flags = 0; flags <= SH_GC_NOSCAN; flags++) {
+            if (sizes[i] > MM_CLASS_LIMIT && !t_has_memory(2 * sizes[i])) {
+                return;
+            }
+            t_gc_start(0, NULL, NULL);
+            again_start(sizes[i], 0);
+            void *single = t_root[MOST] = take_dead(sizes[i], flags);
+            sh_gc_collect(); /* from the entry to a list */
+            t_root[MOST] = NULL;
+            EXPECT(gc.phase == GC_IDLE && !t_gc_span(single)->owned);
+            hook(true);
+            sh_free(single);
+            hook(false);
+            EXPECT(entered != 0 && again.reused != 0);
+            expect_followed();
+        }
+    }
 }
 
 static bool begin_again;
@@ -254,9 +320,7 @@ static void on_release_begin(uintptr_t base, size_t page_count)
 static void a_cycle_may_end_marking_inside_a_release(void)
 {
     t_gc_start(0, NULL, NULL);
-    again.size = MM_CLASS_LIMIT; /* one to a span */
-    again.flags = 0;
-    again.made = 0;
+    again_start(MM_CLASS_LIMIT, 0); /* one to a span */
     begin_again = false;
     make_dead(again.size, 0);
     end_marking();
@@ -314,23 +378,30 @@ static void every_driver_has_its_share_and_all_is_freed_once(void)
     EXPECT_EQ(s.mallocs, s.frees);
 }
 
-/* Dead spans are given back when pages run short, and no more of them than are needed. */
+/* Dead spans are given back when pages run short, before those are swept that stay, and no more of them than
+ * are needed. */
 static void pages_that_run_short_come_from_dead_spans(void)
 {
     t_gc_start(4 * T_MIB, NULL, NULL);
     for (unsigned i = 0; i < 160; i++) {
+        void *p = t_gc_take(1024, 0);
+        t_root[i] = i % 4 == 0 ? p : NULL;
+    }
+    for (unsigned i = 0; i < 160; i++) {
         t_gc_take(8192, 0);
     }
     end_marking();
-    size_t unswept = gc.unswept;
+    size_t unswept = gc.unswept, spans = gc.span_count;
+    uint64_t swept = gc.stats.spans_swept;
     unsigned count = 0;
-    EXPECT(unswept > 8);
+    EXPECT(unswept > 100);
     for (; gc.unswept == unswept; count++) {
         EXPECT(count < T_MAX_HELD);
         t_held[count] = sh_alloc_pages(1);
         EXPECT(t_held[count] != NULL);
     }
     EXPECT(gc.unswept != 0);
+    EXPECT_EQ(gc.stats.spans_swept - swept, spans - gc.span_count);
     t_release(count);
     EXPECT_WHOLE();
 }
@@ -371,20 +442,19 @@ static void fenced_objects_that_were_collected_never_come_back(void)
 
 static void fenced_spans_may_be_followed_at_once(void)
 {
-    for (unsigned scan = 0; scan < 2; scan++) {
+    static const enum driver drivers[] = { PROPORTION, IDLE_STEP, COLLECT, STEPS };
+    for (unsigned k = 0; k < 2 * sizeof drivers / sizeof drivers[0]; k++) {
         t_gc_start_tier(4);
-        again.size = 64;
-        again.flags = 0;
-        again.made = 0;
-        entered = 0;
+        again_start(64, 0);
         for (unsigned i = 0; i < 30; i++) {
-            t_gc_take(64, scan != 0 ? 0 : SH_GC_NOSCAN);
+            take_dead(64, (k & 1) != 0 ? 0 : SH_GC_NOSCAN);
         }
         hook(true);
-        sh_gc_collect();
+        drive(drivers[k / 2]);
         hook(false);
         EXPECT(entered >= 30);
         EXPECT(again.made != 0); /* what it allocates sweeps too, and is not entered again */
+        EXPECT_EQ(again.reused, 0);
         expect_canaries();
         sh_gc_collect();
         expect_canaries();
@@ -421,6 +491,8 @@ static const struct test tests[] = {
       spans_released_when_pages_run_short_may_be_used_at_once },
     { "spans_released_by_a_collection_may_be_used_at_once", spans_released_by_a_collection_may_be_used_at_once },
     { "spans_released_by_steps_may_be_used_at_once", spans_released_by_steps_may_be_used_at_once },
+    { "spans_released_by_the_sweep_of_a_class_may_be_used_at_once",
+      spans_released_by_the_sweep_of_a_class_may_be_used_at_once },
     { "spans_released_by_hand_may_be_used_at_once", spans_released_by_hand_may_be_used_at_once },
     { "a_cycle_may_end_marking_inside_a_release", a_cycle_may_end_marking_inside_a_release },
     { "every_driver_has_its_share_and_all_is_freed_once", every_driver_has_its_share_and_all_is_freed_once },
