@@ -20,7 +20,8 @@
  * which threads run on.  While a cycle marks, whoever runs beside the collector stores a pointer over a word
  * of a collected or uncollectable object, or of a root range, by sh_gc_write or sh_gc_copy.  Stacks,
  * registers and other memory need neither.  In a kernel that never calls sh_gc_step, and whose stop_world
- * stops all threads that could preempt the collector, only handlers run beside it.
+ * stops all threads that could preempt the collector, only handlers run beside it.  While steps mark,
+ * sh_gc_malloc leaves the cycle to them: it collects by itself at twice the goal, or instead of NULL.
  *
  * CPUs.  With several, all run on between the stops: they allocate, sweep and free, each of them may collect,
  * and one collection waits for the other.  stop_world interrupts the others where their interrupts are on; a

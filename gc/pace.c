@@ -78,9 +78,14 @@ void gc_pace_marked(size_t kept)
     paid = 0;
 }
 
+/* Who runs a cycle in steps has until twice the goal to end its marking. */
 bool gc_pace_due(void)
 {
-    return __atomic_load_n(&gc_alloc_live, __ATOMIC_RELAXED) >= gc.stats.goal;
+    size_t goal = gc.stats.goal;
+    if (!gc_phase_is(GC_IDLE) && !gc_phase_is(GC_SWEEP)) {
+        goal = goal > SIZE_MAX / 2 ? SIZE_MAX : 2 * goal;
+    }
+    return __atomic_load_n(&gc_alloc_live, __ATOMIC_RELAXED) >= goal;
 }
 
 /* Pays so many bytes in; true = one sweep is paid for, and paid out. */

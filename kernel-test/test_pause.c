@@ -10,7 +10,8 @@
 #include "mm/budget.h"
 
 #define WORK 1000u
-#define WORK_MOST 2000u
+#define MORE 100u /* as gc.h says: fewer */
+#define WORK_MOST (WORK + MORE - 1)
 
 /* ---- the longest step ---- */
 
@@ -152,6 +153,48 @@ static void steps_through_dead_spans_are_short(void)
     EXPECT_EQ(t_gc_live_count(), 0);
 }
 
+/* Objects that were looked into, by their bits. */
+static size_t looked_into(void)
+{
+    size_t count = 0;
+    uintptr_t at = 0;
+    for (struct mm_span *span; (span = mm_span_next(&at)) != NULL;) {
+        struct gc_span *gs = span->gc;
+        for (uint32_t i = 0; gs != NULL && i < gs->slots; i++) {
+            count += mm_bit_test(gc_scanned(gs), i);
+        }
+        if (at == 0) {
+            break;
+        }
+    }
+    return count;
+}
+
+/* By what each leaves behind, not by what it counts. */
+static void no_step_looks_into_more_than_it_says(void)
+{
+    static const size_t budgets[] = { 1, 64, WORK };
+    size_t count = rig_is_machine() ? 600 : 3000, words = 8;
+    for (unsigned i = 0; i < sizeof budgets / sizeof budgets[0]; i++) {
+        start();
+        for (size_t k = 0; k < count; k++) {
+            void **p = t_gc_take(words * T_WORD, 0);
+            *p = t_root[0];
+            t_root[0] = p;
+        }
+        size_t before = 0;
+        for (bool done = false; !done;) {
+            done = sh_gc_step(budgets[i]);
+            if (gc.phase == GC_ROOTS || gc.phase == GC_MARK) {
+                size_t now = looked_into();
+                EXPECT((now - before) * words < budgets[i] + MORE);
+                before = now;
+            }
+        }
+        EXPECT(before > count / 2);
+    }
+}
+
 static void a_step_without_work_goes_on_all_the_same(void)
 {
     start();
@@ -204,6 +247,33 @@ static void keep_bytes(size_t bytes)
     }
 }
 
+/* It grows, and no step does more for that; nobody collects all at once instead. */
+static void steps_are_short_while_the_heap_grows(void)
+{
+    struct sh_stats before, after;
+    if (!t_has_memory(24 * T_MIB)) {
+        return;
+    }
+    start();
+    keep_bytes(T_MIB);
+    size_t live = t_gc_live_count();
+    sh_stats(&before);
+    EXPECT(!sh_gc_step(WORK));
+    for (; gc.phase != GC_SWEEP; live++) {
+        void **p = t_gc_take(50000, 0);
+        *p = t_root[0];
+        sh_gc_write(&t_root[0], p);
+        sh_gc_step(WORK);
+    }
+    sh_stats(&after);
+    EXPECT(after.heap_sys > before.heap_sys);
+    EXPECT_EQ(gc.stats.cycles, 1);
+    t_gc_step_to(GC_IDLE, WORK);
+    EXPECT(gc.stats.longest_step <= WORK_MOST);
+    EXPECT_EQ(t_gc_live_count(), live);
+    EXPECT_WHOLE();
+}
+
 static void the_goal_follows_what_is_kept(void)
 {
     static const unsigned percent[] = { 0, 50, 100, 200, 400000000u };
@@ -251,6 +321,40 @@ static void what_is_never_reached_is_never_more_than_the_goal(void)
     EXPECT_WHOLE();
 }
 
+/* A cycle that steps began is theirs until the heap is at twice the goal; then it is ended all the same. */
+static void a_cycle_in_steps_is_not_ended_by_an_allocation(void)
+{
+    for (unsigned abandoned = 0; abandoned < 2; abandoned++) {
+        start_automatic(100, 64 * T_KIB, 0);
+        keep_bytes(64 * T_KIB);
+        EXPECT(gc_pace_due() && gc.stats.cycles == 0);
+        EXPECT(!sh_gc_step(1));
+        for (unsigned i = 0; i < 60; i++) {
+            t_gc_take(1024, 0);
+            EXPECT(gc.stats.cycles == 0 && gc.phase != GC_IDLE && gc.phase <= GC_MARK);
+        }
+        if (abandoned == 0) {
+            t_gc_step_to(GC_IDLE, WORK);
+            EXPECT_EQ(gc.stats.cycles, 1);
+        } else {
+            sh_gc_step(WORK_MOST);
+            EXPECT(gc.black);
+            for (unsigned i = 0; i < 8; i++) {
+                t_gc_take(1024, 0);
+            }
+            EXPECT(gc.stats.cycles != 0 && !gc.black);
+        }
+        uint64_t cycles = gc.stats.cycles;
+        for (unsigned i = 0; i < 1000; i++) {
+            t_gc_take(1024, 0);
+            EXPECT(gc_alloc_live <= 320 * T_KIB);
+        }
+        EXPECT(gc.stats.cycles > cycles + 4);
+        EXPECT(t_lives(t_root[0]));
+        EXPECT_WHOLE();
+    }
+}
+
 /* The limit of frames lowers the goal, so that what is dead is found before frames run out. */
 static void the_limit_is_kept_by_collecting(void)
 {
@@ -294,8 +398,11 @@ static const struct test tests[] = {
     { "steps_through_finalizers_and_weak_references_are_short",
       steps_through_finalizers_and_weak_references_are_short },
     { "steps_through_dead_spans_are_short", steps_through_dead_spans_are_short },
+    { "no_step_looks_into_more_than_it_says", no_step_looks_into_more_than_it_says },
+    { "steps_are_short_while_the_heap_grows", steps_are_short_while_the_heap_grows },
     { "a_step_without_work_goes_on_all_the_same", a_step_without_work_goes_on_all_the_same },
     { "a_cycle_begins_when_the_goal_is_reached", a_cycle_begins_when_the_goal_is_reached },
+    { "a_cycle_in_steps_is_not_ended_by_an_allocation", a_cycle_in_steps_is_not_ended_by_an_allocation },
     { "the_goal_follows_what_is_kept", the_goal_follows_what_is_kept },
     { "the_sweep_is_over_when_the_goal_is_reached", the_sweep_is_over_when_the_goal_is_reached },
     { "what_is_never_reached_is_never_more_than_the_goal", what_is_never_reached_is_never_more_than_the_goal },
