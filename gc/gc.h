@@ -64,7 +64,7 @@ struct sh_gc_stats {
     uint64_t words_scanned, spans_swept, objects_freed; /* since sh_gc_init; freed by sh_free too */
     size_t heap_before, heap_after; /* bytes of collected objects when the last cycle began, and what it kept */
     size_t goal;            /* bytes at which the next cycle begins */
-    size_t longest_step;    /* the most work of one sh_gc_step */
+    size_t longest_step;    /* the most work of one sh_gc_step since sh_gc_init; the trace tells each cycle's */
 };
 
 /* Where the pointers of an object are. */

@@ -2,6 +2,7 @@
  * Proves where the collector may be called from, and with what: handlers, hooks, before and after its time;
  * root ranges; stacks and registers.
  */
+#include "kernel-test/test_case.h"
 #include "kernel-test/test_gc_util.h"
 
 #include "cpu.h"
@@ -176,6 +177,42 @@ static void the_collectors_own_hooks_do_not_wait_for_it(void)
     EXPECT_EQ(gc.stats.cycles, 2);
     EXPECT(t_lives(p));
     EXPECT_WHOLE();
+}
+
+/* ---- the trace ---- */
+
+/* What a cycle found, what it kept, what it did; at once, in two steps, and in many. */
+static void a_line_tells_of_each_cycle(void)
+{
+    static const char line[] =
+        "gc %z: %z -> %z bytes, goal %z, %z words scanned, %z spans swept, longest step %z\n";
+    const struct sh_gc_config config = { .size = sizeof config, .trace = true };
+    struct sh_gc_stats before = { 0, 0, 0, 0, 0, 0, 0, 0 }, after;
+    t_gc_start(0, NULL, &config);
+    for (unsigned i = 1; i <= 4; i++) {
+        t_root[i] = t_gc_take(1000 * i, 0);
+        t_gc_take(48, 0);
+        rig_log_clear();
+        gc.stats.longest_step = 0;
+        if ((i & 1) != 0) {
+            sh_gc_collect();
+        } else {
+            t_gc_step_to(GC_IDLE, i == 2 ? SIZE_MAX : 20);
+        }
+        sh_gc_stats(&after);
+        EXPECT_EQ(after.cycles, i);
+        EXPECT(after.heap_before > after.heap_after && after.heap_after >= 500 * i * (i + 1));
+        EXPECT(after.words_scanned - before.words_scanned >= T_ROOTS && after.spans_swept > before.spans_swept);
+        EXPECT(t_contains(rig_log(), case_text(line, (size_t)i, after.heap_before, after.heap_after, after.goal,
+                                               (size_t)(after.words_scanned - before.words_scanned),
+                                               (size_t)(after.spans_swept - before.spans_swept),
+                                               after.longest_step)));
+        before = after;
+    }
+    gc.config.trace = false;
+    rig_log_clear();
+    sh_gc_collect();
+    EXPECT(!t_contains(rig_log(), "gc "));
 }
 
 /* ---- flags and arguments ---- */
@@ -453,12 +490,14 @@ static void stacks_are_looked_at_once_a_cycle(void)
 /* Values that a compiler keeps where it likes, registers first. */
 #define OPAQUE(a, b, c) __asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c))
 
-static uintptr_t wanted[6];
+#define VALUES 9u /* more than registers that a callee keeps */
+
+static uintptr_t wanted[VALUES];
 static unsigned found;
 
 static __attribute__((no_sanitize_address)) void look_for_values(uintptr_t here, void *arg)
 {
-    for (unsigned i = 0; i < 6; i++) {
+    for (unsigned i = 0; i < VALUES; i++) {
         bool seen = false;
         for (uintptr_t at = here; at < (uintptr_t)arg && !seen; at += T_WORD) {
             seen = *(const volatile uintptr_t *)at == ~wanted[i];
@@ -470,22 +509,25 @@ static __attribute__((no_sanitize_address)) void look_for_values(uintptr_t here,
 static __attribute__((noinline)) void hold_values(void)
 {
     uintptr_t a = ~wanted[0], b = ~wanted[1], c = ~wanted[2], d = ~wanted[3], e = ~wanted[4], f = ~wanted[5];
+    uintptr_t g = ~wanted[6], h = ~wanted[7], i = ~wanted[8];
     OPAQUE(a, b, c);
     OPAQUE(d, e, f);
+    OPAQUE(g, h, i);
     arch_spill(look_for_values, __builtin_frame_address(0));
     OPAQUE(a, b, c);
     OPAQUE(d, e, f);
+    OPAQUE(g, h, i);
 }
 
 /* Kept as what they are not, so that no other place holds them. */
 static void all_registers_are_spilled(void)
 {
-    for (unsigned i = 0; i < 6; i++) {
+    for (unsigned i = 0; i < VALUES; i++) {
         wanted[i] = ~(t_mark_of(i) << 3);
     }
     found = 0;
     hold_values();
-    EXPECT_EQ(found, 6);
+    EXPECT_EQ(found, VALUES);
 }
 
 /* An object that only the running code holds is kept: in a register, or where that was saved. */
@@ -683,6 +725,7 @@ static const struct test tests[] = {
     { "a_handler_that_needs_more_gets_null", a_handler_that_needs_more_gets_null },
     { "a_hook_may_allocate", a_hook_may_allocate },
     { "the_collectors_own_hooks_do_not_wait_for_it", the_collectors_own_hooks_do_not_wait_for_it },
+    { "a_line_tells_of_each_cycle", a_line_tells_of_each_cycle },
     { "wrong_arguments_are_misuse", wrong_arguments_are_misuse },
     { "copy_moves_as_memmove_does", copy_moves_as_memmove_does },
     { "roots_may_be_added_and_removed", roots_may_be_added_and_removed },
