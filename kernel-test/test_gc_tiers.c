@@ -292,22 +292,43 @@ static void fill_up(void)
     }
 }
 
-/* Neither a frame nor a page nor a record is left. */
+static void never(void *object, void *arg)
+{
+    (void)object;
+    (void)arg;
+}
+
+/* Neither a frame nor a page nor a record is left; at once and in steps, with all kinds of records out. */
 static void a_collection_needs_no_memory(void)
 {
-    t_gc_start(4 * T_MIB, NULL, NULL);
-    fill_up();
-    unsigned held = t_drain(1, T_MAX_HELD);
-    EXPECT(sh_alloc_pages(1) == NULL);
-    rig_frame_budget(1);
-    rig_fail(1, true);
-    sh_gc_collect();
-    EXPECT_EQ(rig_failed(), 0);
-    EXPECT_EQ(t_gc_live_count(), 134);
-    rig_fail(0, false);
-    rig_frame_budget(0);
-    t_release(held);
-    EXPECT_WHOLE();
+    struct sh_gc_weak weak;
+    for (unsigned steps = 0; steps < 2; steps++) {
+        t_gc_start(4 * T_MIB, NULL, NULL);
+        fill_up();
+        for (unsigned i = 0; i < 20; i++) {
+            void *p = t_gc_take(100, i & 1);
+            EXPECT_EQ(sh_gc_weak_create(&weak, p), SH_OK);
+            EXPECT_EQ(sh_gc_set_finalizer(p, never, NULL), SH_OK);
+        }
+        t_gc_take(70000, SH_GC_UNCOLLECTABLE);
+        unsigned held = t_drain(1, T_MAX_HELD);
+        EXPECT(sh_alloc_pages(1) == NULL);
+        rig_frame_budget(1);
+        rig_fail(1, true);
+        if (steps != 0) {
+            t_gc_step_to(GC_IDLE, 64);
+        } else {
+            sh_gc_collect();
+        }
+        EXPECT_EQ(rig_failed(), 0);
+        EXPECT_EQ(t_gc_live_count(), 134 + 20 + 1); /* the 20 until they ran */
+        EXPECT(sh_gc_weak_get(weak) == NULL);
+        rig_fail(0, false);
+        rig_frame_budget(0);
+        EXPECT_EQ(sh_gc_run_finalizers(SIZE_MAX), 20);
+        t_release(held);
+        EXPECT_WHOLE();
+    }
 }
 
 /* What is dead is found before NULL is given, small and large. */
@@ -396,12 +417,12 @@ static size_t chain(void)
     return count;
 }
 
-static void every_hook_call_may_fail(void)
+static void fail_in_tier(unsigned tier, unsigned long step)
 {
-    unsigned long step = rig_is_machine() ? 67 : 1;
+    const struct sh_config heap = { .size = sizeof heap, .tier = tier, .hooks = rig_hooks() };
     for (unsigned on = 0; on < 2; on++) {
         for (unsigned long nth = 1;; nth += step) {
-            t_gc_start(0, NULL, NULL);
+            t_gc_start(0, &heap, NULL);
             rig_fail(nth, on != 0);
             bool told = tell();
             bool failed = rig_failed() != 0;
@@ -419,7 +440,52 @@ static void every_hook_call_may_fail(void)
     }
 }
 
+static void every_hook_call_may_fail(void)
+{
+    fail_in_tier(0, rig_is_machine() ? 67 : 1);
+    fail_in_tier(2, rig_is_machine() ? 131 : 5);
+    if (t_has_memory(100 * SH_GRANULE_SIZE + 8 * T_MIB)) {
+        fail_in_tier(4, rig_is_machine() ? 131 : 5);
+    }
+}
+
+/* ---- the cost of records ---- */
+
+enum load { MANUAL, MANUAL_BESIDE, NOSCAN, CONSERVATIVE, TYPED };
+
+/* Metadata that 512 objects of 4 KiB take. */
+static size_t records_of(enum load load)
+{
+    static const uintptr_t mask[4096 / T_WORD / MM_WORD_BITS] = { 1 };
+    static const struct sh_gc_type type = { 4096, mask, "first" };
+    struct sh_stats before, after;
+    rig_start(0, NULL);
+    if (load != MANUAL) {
+        EXPECT_EQ(sh_gc_init(NULL), SH_OK);
+    }
+    sh_stats(&before);
+    for (unsigned i = 0; i < 512; i++) {
+        EXPECT((load <= MANUAL_BESIDE ? sh_malloc(4096)
+                : load == TYPED       ? sh_gc_new(&type, 1)
+                                      : sh_gc_malloc(4096, load == NOSCAN ? SH_GC_NOSCAN : 0)) != NULL);
+    }
+    sh_stats(&after);
+    return after.meta_bytes - before.meta_bytes;
+}
+
+/* Bitmaps of pointers take frames where objects with a type lie, and nowhere else; to the frame. */
+static void only_objects_with_a_type_pay_for_bitmaps_of_pointers(void)
+{
+    size_t words = 512 * 4096 / T_WORD, bitmaps = words / 8;
+    size_t manual = records_of(MANUAL), scan = records_of(CONSERVATIVE);
+    EXPECT(records_of(MANUAL_BESIDE) <= manual + SH_GRANULE_SIZE);
+    EXPECT(records_of(NOSCAN) <= scan + SH_GRANULE_SIZE && scan <= records_of(NOSCAN) + SH_GRANULE_SIZE);
+    EXPECT(records_of(TYPED) + 2 * SH_GRANULE_SIZE >= scan + bitmaps);
+    EXPECT(records_of(TYPED) <= scan + bitmaps + 2 * SH_GRANULE_SIZE);
+}
+
 static const struct test tests[] = {
+    { "only_objects_with_a_type_pay_for_bitmaps_of_pointers", only_objects_with_a_type_pay_for_bitmaps_of_pointers },
     { "a_heap_in_every_tier_collects", a_heap_in_every_tier_collects },
     { "a_write_after_the_sweep_is_found", a_write_after_the_sweep_is_found },
     { "a_write_behind_an_object_is_found", a_write_behind_an_object_is_found },
