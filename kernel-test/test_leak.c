@@ -15,6 +15,7 @@ static struct block {
 static unsigned count;
 static unsigned strange; /* reports of no block */
 static bool want_sites;
+static uintptr_t site; /* of the one call that allocates; 0 = not told yet */
 
 static void told(const struct sh_object *object, void *arg)
 {
@@ -23,6 +24,8 @@ static void told(const struct sh_object *object, void *arg)
         if (block[i].base == object->base) {
             EXPECT(!block[i].told && object->live && object->kind == SH_MANUAL && object->size >= block[i].size);
             EXPECT(!want_sites || (object->call_site != 0 && object->size == block[i].size));
+            site = site == 0 ? object->call_site : site;
+            EXPECT_EQ(object->call_site, site);
             block[i].told = true;
             return;
         }
@@ -30,7 +33,7 @@ static void told(const struct sh_object *object, void *arg)
     strange++;
 }
 
-static void *block_of(size_t size)
+static __attribute__((noinline)) void *block_of(size_t size)
 {
     void *p = sh_calloc(1, size);
     EXPECT(p != NULL && count < BLOCKS);
@@ -70,6 +73,7 @@ static void start(unsigned tier)
     t_gc_start_tier(tier);
     count = 0;
     want_sites = tier >= 2;
+    site = 0;
 }
 
 /* Roots, live collected objects of every kind but noscan, and manual objects that are reached keep one. */
@@ -93,6 +97,34 @@ static void what_reaches_a_block_keeps_it(void)
     lose(by_manual);
     lose(interior);
     EXPECT_EQ(leaks(), 4);
+    EXPECT_WHOLE();
+}
+
+static uintptr_t thread[2]; /* its stack */
+
+static void scan_stacks(void (*scan)(const void *, const void *, void *), void *arg)
+{
+    scan(thread, &thread[2], arg);
+}
+
+/* A stack keeps one as a root does, and what that refers to. */
+static void what_a_stack_holds_is_no_leak(void)
+{
+    struct sh_hooks hooks = *rig_hooks();
+    const struct sh_config heap = { .size = sizeof heap, .hooks = &hooks };
+    hooks.scan_stacks = scan_stacks;
+    thread[0] = thread[1] = 0;
+    start(0);
+    t_gc_start(0, &heap, NULL);
+    void **held = block_of(64), *below = block_of(3000);
+    held[2] = below;
+    thread[1] = (uintptr_t)held + 63;
+    lose(block_of(64));
+    EXPECT_EQ(leaks(), 1);
+    thread[1] = 0;
+    lose(held);
+    lose(below);
+    EXPECT_EQ(leaks(), 3);
     EXPECT_WHOLE();
 }
 
@@ -247,6 +279,7 @@ static void without_memory_for_marks_it_says_so(void)
 
 static const struct test tests[] = {
     { "what_reaches_a_block_keeps_it", what_reaches_a_block_keeps_it },
+    { "what_a_stack_holds_is_no_leak", what_a_stack_holds_is_no_leak },
     { "rings_of_blocks_are_leaks", rings_of_blocks_are_leaks },
     { "what_was_collected_keeps_no_block", what_was_collected_keeps_no_block },
     { "a_finalizer_that_is_due_keeps_blocks", a_finalizer_that_is_due_keeps_blocks },
