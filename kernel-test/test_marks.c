@@ -58,6 +58,7 @@ static void a_free_slot_that_is_marked_is_corruption(void)
                 flip(gs->marked, free_slot(gs));
                 EXPECT(rig_panics(SH_PANIC_CORRUPTION, "a free slot is marked", finish, NULL));
                 EXPECT(t_contains(rig_report(), t_hex(gs->base)));
+                EXPECT(t_contains(rig_report(), "marked 0x") && t_contains(rig_report(), ", free 0x"));
                 expect_dead();
             }
         }
