@@ -168,8 +168,10 @@ static void settle(struct mm_span *span)
     }
 }
 
-/* Spans that are taken in in one stretch: some 230 instructions each. */
-#define DRAINED 8
+/* What is taken in in one stretch, in words of late bits: eight spans of large objects.  A span costs as much
+ * as many words. */
+#define DRAIN_SPAN 16
+#define DRAIN_MOST (8 * (DRAIN_SPAN + 1))
 
 void mm_remote_drain(struct mm_cpu *cpu)
 {
@@ -177,9 +179,10 @@ void mm_remote_drain(struct mm_cpu *cpu)
     if (cpu->taking == NULL) {
         cpu->taking = __atomic_exchange_n(&cpu->late, NULL, __ATOMIC_SEQ_CST);
     }
-    for (unsigned i = 0; i < DRAINED && (span = pop(&cpu->taking)) != NULL; i++) {
+    for (uint32_t done = 0; done < DRAIN_MOST && (span = pop(&cpu->taking)) != NULL; done += DRAIN_SPAN) {
         bool mine = mm_span_owner(span) == cpu;
         if (mine && is_ours(span)) {
+            done += mm_span_words(span);
             take_in(cpu, span);
         } else if (!mine && mm_remote_late(span) != 0) {
             settle(span);
