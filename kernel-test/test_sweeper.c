@@ -394,7 +394,7 @@ static void pages_that_run_short_come_from_dead_spans(void)
     size_t unswept = gc.unswept, spans = gc.span_count;
     uint64_t swept = gc.stats.spans_swept;
     unsigned count = 0;
-    EXPECT(unswept > 100);
+    EXPECT(unswept * mm_class[mm_class_of(8192)].slots > 160);
     for (; gc.unswept == unswept; count++) {
         EXPECT(count < T_MAX_HELD);
         t_held[count] = sh_alloc_pages(1);
