@@ -12,6 +12,7 @@
 
 #define T_WORD sizeof(uintptr_t)
 #define T_ROOTS 256u
+#define T_STEP_MORE 99u /* what a step may do beyond its budget: gc/gc.h */
 
 /* The only root of a collector that t_gc_start started: the rig reports no stacks. */
 extern void *t_root[T_ROOTS];

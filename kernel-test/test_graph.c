@@ -11,7 +11,7 @@
 #define EDGES 512u
 #define NONE 0xFFFFu
 #define STEP 1000u
-#define STEP_MOST (STEP + 99u) /* as gc.h says */
+#define STEP_MOST (STEP + T_STEP_MORE)
 
 /* What a graph is made of, bits. */
 enum { CONSERVATIVE = 1, TYPED = 2, SILENT = 4, ROOTED = 8, LARGE = 16, EVERYTHING = 31 };

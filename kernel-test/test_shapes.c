@@ -15,7 +15,7 @@
 #define PAINT 0xC5u
 
 #define STEP 1000u
-#define STEP_MOST (STEP + 99u) /* as gc.h says */
+#define STEP_MOST (STEP + T_STEP_MORE)
 
 struct cell {
     struct cell *next;

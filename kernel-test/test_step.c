@@ -283,7 +283,7 @@ static void run(size_t work_words, unsigned cycles)
         }
         EXPECT_EQ(sh_verify(), 0);
     }
-    EXPECT(gc.stats.longest_step < work_words + 100); /* as gc.h says */
+    EXPECT(gc.stats.longest_step <= work_words + T_STEP_MORE);
     EXPECT_WHOLE();
 }
 
