@@ -20,6 +20,7 @@ static struct {
     struct node *root[ROOTS];
     struct node *dead[2 * SLOTS]; /* hidden from conservative looks: see hide */
     void *got[FIBERS_MAX][2];
+    uintptr_t words[4]; /* where no object is yet */
     struct sh_gc_weak weak;
 } seen STATE;
 
@@ -135,6 +136,24 @@ static void set_up_short(void)
     }
 }
 
+/* A cycle marks, no page is free, and the heap will grow to where some words that are marked lead: the end
+ * of an arena and the next one. */
+static void set_up_grow(void)
+{
+    start(2, 40);
+    seen.root[0] = make();
+    for (unsigned i = 0; i < sizeof seen.words / sizeof seen.words[0]; i++) {
+        seen.words[i] = HEAP_BASE + ((uintptr_t)(191 + i) << 12) + SIZE;
+    }
+    if (sh_gc_add_root(seen.words, sizeof seen.words) != SH_OK) {
+        violated("no root");
+    }
+    while (sh_alloc_pages(1) != NULL) {
+    }
+    port_window(190, 4);
+    sh_gc_step(1);
+}
+
 /* Lists in several spans, for several markers. */
 static void set_up_lists(void)
 {
@@ -186,6 +205,16 @@ static void allocate_two(void)
 {
     seen.root[2 * fiber_now + 2] = make();
     seen.root[2 * fiber_now + 3] = make();
+}
+
+/* What no span has a slot for. */
+static void allocate_page(void)
+{
+    seen.root[4] = sh_gc_malloc(2 * SIZE, SH_GC_NOSCAN);
+    if (seen.root[4] == NULL) {
+        violated("growth failed");
+    }
+    seen.root[4]->mark = MARK;
 }
 
 static void allocate_run(void)
@@ -291,6 +320,7 @@ const struct scenario scenarios_gc[] = {
     GC("reclaim-allocate", set_up_short, allocate_pages, allocate),
     { .name = "barrier-mark", .setup = set_up_marking,
       .fiber = { { step_all, 0, false }, { move_second, 1, false } }, .check = sound },
+    GC("grow-mark", set_up_grow, step_all, allocate_page),
     GC("barrier-copy-mark", set_up_marking, step_all, copy_second),
     GC("barrier-cycle-start", set_up_graph, step_some, move_second),
     GC("barrier-stack-cycle-start", set_up_graph, step_some, move_second_by_stack),
