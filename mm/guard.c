@@ -179,14 +179,6 @@ static void note_size(const struct mm_span *span, uint32_t index, uintptr_t base
     set_noted(span, index, size);
 }
 
-/* A slot that is about to be filled has no zone from here on.  A run keeps its size for reports. */
-static void note_no_zone(const struct mm_span *span, uint32_t index)
-{
-    if (span->notes != NULL && mm_span_state(span) == MM_SPAN_SMALL) {
-        set_noted(span, index, 0);
-    }
-}
-
 MM_CALL void mm_guard_placed(struct mm_span *span, uint32_t index, size_t size, uintptr_t site)
 {
     if (span->notes != NULL) {
@@ -338,8 +330,9 @@ void *mm_guard_sample(size_t size)
     return span == NULL ? NULL : (void *)(span->base + span->inset);
 }
 
-/* The memory of an object that dies: who freed it is noted, and it is filled.  false = it is fenced, and goes
- * another way. */
+/* The memory of an object that dies: who freed it is noted, and it is filled, so it has no zone from here on.
+ * A run that is dead at once keeps its size for reports; a collected one may wait for its sweep.  false = it is
+ * fenced, and goes another way. */
 static bool lay_out(struct mm_span *span, uint32_t index, uintptr_t base, uintptr_t site)
 {
     if (span->notes != NULL) {
@@ -347,9 +340,12 @@ static bool lay_out(struct mm_span *span, uint32_t index, uintptr_t base, uintpt
     }
     bool fenced = (mm_span_flags(span) & MM_SPAN_FENCED) != 0;
     if (!fenced) {
-        note_no_zone(span, index);
+        size_t room = slot_end(span, index) - base;
+        if (span->notes != NULL && (mm_span_state(span) == MM_SPAN_SMALL || span->gc != NULL)) {
+            set_noted(span, index, room);
+        }
         if (mm_mode.tier != 0 || mm_mode.zero) {
-            mm_memory_fill(base, slot_end(span, index) - base, freed_fill());
+            mm_memory_fill(base, room, freed_fill());
         }
     }
     return !fenced;

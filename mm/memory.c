@@ -109,7 +109,7 @@ static uintptr_t piece_differs(uintptr_t at, uintptr_t end, uint8_t byte)
     return at;
 }
 
-uintptr_t mm_memory_differs(uintptr_t base, size_t size, uint8_t byte)
+MM_CALL uintptr_t mm_memory_differs(uintptr_t base, size_t size, uint8_t byte)
 {
     if (!mm_mode.demand) {
         return piece_differs(base, base + size, byte);

@@ -22,6 +22,6 @@ bool mm_memory_copy(uintptr_t to, uintptr_t from, size_t size);
 
 /* The first address in [base, base + size) that does not hold `byte`; base + size if all do.  In demand
  * mode a zero is taken for a byte that was not there when the rest was filled. */
-uintptr_t mm_memory_differs(uintptr_t base, size_t size, uint8_t byte);
+MM_CALL uintptr_t mm_memory_differs(uintptr_t base, size_t size, uint8_t byte);
 
 #endif

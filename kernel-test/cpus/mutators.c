@@ -536,7 +536,43 @@ static void a_slot_that_is_being_freed_is_not_given_away(void)
     }
 }
 
+static void free_or_begin(void *arg)
+{
+    (void)arg;
+    if (sh_kernel_cpu() != 0) {
+        sh_free(damaged);
+        return;
+    }
+    wait_for(&in_hand);
+    sh_gc_step(1);
+    EXPECT(gc.black);
+    __atomic_store_n(&go_on, true, __ATOMIC_RELEASE);
+}
+
+/* A cycle begins meanwhile: the object is filled, and its slot waits for the sweep. */
+static void an_object_that_waits_for_its_sweep_has_no_zone(void)
+{
+    for (unsigned round = 0; round < 2; round++) {
+        size_t size = round == 0 ? 40 : 50000;
+        in_hand = go_on = false;
+        cpus_start(2, WINDOW, 2, NULL, HELP_NOT, false);
+        EXPECT_EQ(sh_gc_add_root(&damaged, sizeof damaged), SH_OK);
+        damaged = sh_gc_malloc(size, SH_GC_NOSCAN);
+        damaged[size] ^= 0xFF;
+        cpus_expect_misuse();
+        cpus_on_misuse(wait_in_free);
+        cpus_run(free_or_begin, NULL);
+        EXPECT_EQ(cpus_misused(), 1);
+        EXPECT_EQ(sh_verify(), 0);
+        sh_gc_collect();
+        EXPECT(!sh_object_of(damaged, NULL));
+        EXPECT_EQ(sh_verify(), 0);
+        EXPECT_EQ(cpus_misused(), 1);
+    }
+}
+
 static const struct test tests[] = {
+    { "an_object_that_waits_for_its_sweep_has_no_zone", an_object_that_waits_for_its_sweep_has_no_zone },
     { "a_slot_that_is_being_freed_is_not_given_away", a_slot_that_is_being_freed_is_not_given_away },
     { "two_cpus_that_want_a_span_swept_sweep_it_once", two_cpus_that_want_a_span_swept_sweep_it_once },
     { "steps_go_on_beside_mutators", steps_go_on_beside_mutators },
