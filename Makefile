@@ -115,9 +115,8 @@ EXTRA_arm-mask := -DSH_MAX_CPUS=1 -iquote kernel-test/probe '-DPROBE_PORT="arch/
 EXTRA_arm-64k-mask := $(EXTRA_arm-mask) -DSH_ARCH_PAGE_SHIFT=16
 # What make bench compares with.
 EXTRA_host-asan := -DMM_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recover=all
-$(foreach c,$(CPU_CONFIGS),$(eval EXTRA_$(c) := -DMM_DEBUG=1 -DSH_MAX_CPUS=$(c:host-cpus%=%) -fsanitize=thread \
-    -Wno-frame-larger-than $(if $(findstring clang,$(CC)),,-Wno-tsan)))
 EXTRA_host-tsan := -DMM_DEBUG=1 -DHOST_CPUS -fsanitize=thread -Wno-frame-larger-than $(if $(findstring clang,$(CC)),,-Wno-tsan)
+$(foreach c,$(CPU_CONFIGS),$(eval EXTRA_$(c) := $(EXTRA_host-tsan) -DSH_MAX_CPUS=$(c:host-cpus%=%)))
 EXTRA_host-cpus := -DHOST_CPUS
 EXTRA_host-cov := -O0 --coverage -fprofile-update=atomic -Wno-frame-larger-than
 # Clang's, of 19 or newer: kernel-test/deep.sh.
@@ -245,7 +244,7 @@ KT := kernel-test
 # Suites of the collector: those that include it.
 KT_GC_TESTS := $(patsubst $(KT)/%.c,%,$(shell grep -lE '"gc/|"kernel-test/(lisp|test_gc_util)\.h"' $(KT)/test_*.c))
 USER_FLAGS += $(if $(filter 1,$(GC)),,-DWITHOUT_GC)
-KT_COMMON := printf test trace test_util test_suites plant plant_spans plant_pages plant_lists $(patsubst $(KT)/%.c,%,\
+KT_COMMON := printf test trace pattern test_util test_suites plant plant_spans plant_pages plant_lists $(patsubst $(KT)/%.c,%,\
     $(filter-out $(KT)/test_util.c $(KT)/test_suites.c $(KT)/test_kasan.c $(KT_GC_TESTS:%=$(KT)/%.c),\
     $(wildcard $(KT)/test_*.c)))
 # The collector's suites and its client, or what stands in for them.
@@ -316,28 +315,20 @@ $(KT_HOST:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$
 endef
 $(foreach c,host host-asan host-cov host-mcdc host32 host32-up host32-p12 host32-p14,$(eval $(call hosttest,$(c))))
 
-# $(1) = configuration of CPU_CONFIGS: build/$(1)/host-threads over the host port.
-KT_THREADS := printf test_util storm host_threads
-define hostthreads
-build/$(1)/host-threads: $(KT_THREADS:%=build/$(1)/$(KT)/%.o) $$(MM_OBJECTS_$(1)) $$(PORT_OBJECTS_$(1))
+$(foreach c,$(CONFIGS),$(eval $(call brief,$(c))))
+
+# $(1) = configuration: build/$(1)/cpus-test, threads as CPUs over the host's port, under the thread sanitizer.
+KT_CPUS := $(KT)/pattern $(KT)/storm $(patsubst %.c,%,$(if $(filter 1,$(GC)),$(wildcard $(KT)/cpus/*.c),\
+    $(KT)/cpus/main.c $(KT)/cpus/cpus.c $(KT)/cpus/storms.c))
+define cpustest
+build/$(1)/cpus-test: $(KT_CPUS:%=build/$(1)/%.o) $$(MM_OBJECTS_$(1)) $$(PORT_OBJECTS_$(1))
 	$$(call say,LINK $$@)
 	$$(Q)$$(CC_$(MACHINE_$(1))) $$(EXTRA_$(1)) -pthread -o $$@ $$(filter %.o,$$^)
 
-$(KT_THREADS:%=build/$(1)/$(KT)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$$(CFLAGS_$(1))) -I$(KT) -pthread
--include $(KT_THREADS:%=build/$(1)/$(KT)/%.d)
+$(KT_CPUS:%=build/$(1)/%.o): CFLAGS_$(1) := $$(filter-out -ffreestanding,$$(CFLAGS_$(1))) -I$(KT) -pthread
+-include $(KT_CPUS:%=build/$(1)/%.d)
 endef
-$(foreach c,$(CPU_CONFIGS),$(eval $(call hostthreads,$(c))))
-
-$(foreach c,$(CONFIGS),$(eval $(call brief,$(c))))
-
-# Threads as CPUs over the host's port, under the thread sanitizer.
-KT_CPUS := $(patsubst %.c,%,$(wildcard $(KT)/cpus/*.c))
-build/host-tsan/cpus-test: $(KT_CPUS:%=build/host-tsan/%.o) $(MM_OBJECTS_host-tsan) $(PORT_OBJECTS_host-tsan)
-	$(call say,LINK $@)
-	$(Q)$(CC_host) $(EXTRA_host-tsan) -pthread -o $@ $(filter %.o,$^)
-
-$(KT_CPUS:%=build/host-tsan/%.o): CFLAGS_host-tsan := $(filter-out -ffreestanding,$(CFLAGS_host-tsan)) -I$(KT) -pthread
--include $(KT_CPUS:%=build/host-tsan/%.d)
+$(foreach c,host-tsan $(CPU_CONFIGS),$(eval $(call cpustest,$(c))))
 
 # What marking costs when several CPUs do it: for callgrind.
 KT_CPUS_BENCH := $(KT)/cpus_bench $(KT)/cpus/cpus
@@ -349,7 +340,7 @@ $(KT_CPUS_BENCH:%=build/host-cpus/%.o): CFLAGS_host-cpus := $(filter-out -ffrees
 -include $(KT_CPUS_BENCH:%=build/host-cpus/%.d)
 
 # The sweep of failures alone, in a small address space; the program itself is above it.
-KT_SWEEP := printf test test_util test_sweep rig_host rig_area rig_hooks sweep_situations \
+KT_SWEEP := printf test pattern test_util test_sweep rig_host rig_area rig_hooks sweep_situations \
     sweep_operations sweep_suites host_main
 build/host32-small/sweep: $(KT_SWEEP:%=build/host32-small/$(KT)/%.o) $(MM_OBJECTS_host32-small)
 	$(call say,LINK $@)
@@ -422,7 +413,7 @@ TEST_IMAGES := build/x86/kernel.elf build/x86-up/kernel.elf build/arm/kernel.elf
     build/x86-inline/kernel.elf build/arm-inline/kernel.elf
 # The instrumentation is gcc's.
 KASAN_IMAGES := $(if $(findstring clang,$(CC)),,build/x86-kasan/kernel.elf build/arm-kasan/kernel.elf)
-TEST_HOSTS := build/host32-small/sweep $(CPU_CONFIGS:%=build/%/host-threads) \
+TEST_HOSTS := build/host32-small/sweep $(CPU_CONFIGS:%=build/%/cpus-test) \
     $(if $(filter 1,$(GC)),build/host-tsan/cpus-test) $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-p14)
 FILTER ?=
 BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTER))
@@ -437,8 +428,8 @@ COUNTED = tick=20000000' ICOUNT=10
 DEMOS = sh $(KT)/qemu.sh TIMEOUT=60 MEM=64M APPEND='run=demo demo=all'
 
 COMMA := ,
-# $(1) = CPUs.
-THREADS = TSAN_OPTIONS=history_size=7:suppressions=$(KT)/threads.supp timeout 400 build/host-cpus$(1)/host-threads $(1)
+# $(1) = configuration, $(2) = what the thread sanitizer is not to report.
+THREADS = TSAN_OPTIONS=history_size=7:suppressions=$(KT)/cpus/$(2).supp timeout 900 build/$(1)/cpus-test
 LISP_RUN = sh $(KT)/qemu.sh APPEND=run=lisp TIMEOUT=200 MEM=16M MODULES="$(LISP_PROGRAMS)"
 
 # The walker and its encodings on a simulated machine: a 32-bit program for each kind of page table.
@@ -580,10 +571,14 @@ $(if $(HAVE_CPUS),ARM$(COMMA) 64 KiB pages$(COMMA) 4 CPUs|$(BOOT_CPUS)' ARCH=arm
 $(if $(HAVE_CPUS),ARM$(COMMA) 4 CPUs$(COMMA) in turn|$(BOOT_CPUS) $(COUNTED) ARCH=arm IMAGE=build/arm/kernel.elf CPUS=4)
 $(if $(HAVE_CPUS),x86$(COMMA) 4 CPUs$(COMMA) found inline|$(BOOT_CPUS)' ARCH=x86 IMAGE=build/x86-inline/kernel.elf CPUS=4)
 $(if $(HAVE_CPUS),ARM$(COMMA) 4 CPUs$(COMMA) found inline|$(BOOT_CPUS)' ARCH=arm IMAGE=build/arm-inline/kernel.elf CPUS=4)
-host threads, 1 CPU|$(call THREADS,1)
-host threads, 2 CPUs|$(call THREADS,2)
-host threads, 3 CPUs|$(call THREADS,3)
-host threads, 64 CPUs|$(call THREADS,64)
+threads, 1 CPU|$(call THREADS,host-cpus1,storms) storms
+$(if $(filter 1,$(GC)),threads$(COMMA) 1 CPU$(COMMA) collector|$(call THREADS,host-cpus1,collector) mutators/all_cpus)
+threads, 2 CPUs|$(call THREADS,host-cpus2,storms) storms
+$(if $(filter 1,$(GC)),threads$(COMMA) 2 CPUs$(COMMA) collector|$(call THREADS,host-cpus2,collector) mutators/all_cpus)
+threads, 3 CPUs|$(call THREADS,host-cpus3,storms) storms
+$(if $(filter 1,$(GC)),threads$(COMMA) 3 CPUs$(COMMA) collector|$(call THREADS,host-cpus3,collector) mutators/all_cpus)
+threads, 64 CPUs|$(call THREADS,host-cpus64,storms) storms
+$(if $(filter 1,$(GC)),threads$(COMMA) 64 CPUs$(COMMA) collector|$(call THREADS,host-cpus64,collector) mutators/all_cpus)
 arena model|timeout 600 sh $(KT)/model/model.sh $(TEST_MODELS)
 interleavings|GC=$(GC) timeout 300 sh $(KT)/explore/explore.sh quick
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
@@ -594,7 +589,7 @@ $(if $(filter 1,$(GC)),ARM$(COMMA) Lisp programs|$(LISP_RUN) ARCH=arm IMAGE=buil
 host 32-bit, small arenas, failures|timeout 400 build/host32-small/sweep sweep 8
 x86, accidents explained|$(DEMOS) ARCH=x86 IMAGE=build/x86/kernel.elf
 ARM, accidents explained|$(DEMOS) ARCH=arm IMAGE=build/arm/kernel.elf
-$(if $(filter 1,$(GC)),host 64-bit$(COMMA) threads as CPUs$(COMMA) thread sanitizer|timeout 600 build/host-tsan/cpus-test $(FILTER))
+$(if $(filter 1,$(GC)),threads$(COMMA) suites of the collector|$(call THREADS,host-tsan,collector) $(or $(FILTER),team$(COMMA)mutators))
 host 64-bit, address sanitizer|timeout 400 build/host-asan/host-test $(FILTER)
 host 32-bit|timeout 400 build/host32/host-test $(FILTER)
 host 32-bit, 4 KiB heap pages, one CPU|timeout 400 build/host32-p12/host-test $(FILTER)

@@ -92,7 +92,9 @@ run_tests() {
         set -- host32
     elif [ "$1" = host-tsan ]; then
         shift
-        { timeout -k 2 "$LIMIT" build/host-tsan/cpus-test "$@"; echo "status $?"; } 2>&1
+        [ $# -gt 0 ] || set -- team,mutators
+        { TSAN_OPTIONS=suppressions=kernel-test/cpus/collector.supp timeout -k 2 "$LIMIT" build/host-tsan/cpus-test "$@"
+            echo "status $?"; } 2>&1
         set -- host32
     elif [ "$1" = model ]; then
         target=$(target_of "$1" "$2")

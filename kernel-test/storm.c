@@ -1,6 +1,7 @@
 /* Many CPUs on one heap (see storm.h). */
 #include "kernel-test/storm.h"
 
+#include "kernel-test/test.h"
 #include "mm/mm.h"
 
 #define SIZE_BITS 24u

@@ -10,7 +10,7 @@
 #ifndef KERNEL_TEST_STORM_H
 #define KERNEL_TEST_STORM_H
 
-#include "kernel-test/test_util.h"
+#include "kernel-test/pattern.h"
 
 #define STORM_CPUS 64u
 #define STORM_SLOTS 64u

@@ -5,6 +5,7 @@
 #ifndef TEST_UTIL_H
 #define TEST_UTIL_H
 
+#include "kernel-test/pattern.h"
 #include "kernel-test/rig.h"
 #include "kernel-test/test.h"
 #include "mm/config.h"
@@ -26,14 +27,6 @@ bool t_contains(const char *text, const char *part);
 /* The address as the reports write it, lower-case hexadecimal without leading zeros; static
  * text. */
 const char *t_hex(uintptr_t value);
-
-/* Fills with, or checks for, the pattern that belongs to the seed. */
-void t_fill(void *p, size_t size, uint32_t seed);
-bool t_holds(const void *p, size_t size, uint32_t seed);
-bool t_is_zero(const void *p, size_t size);
-
-/* A number below `limit`, evenly enough. */
-uint32_t t_below(uint32_t *state, uint32_t limit);
 
 /* Allocates, expects success, fills. */
 struct t_block t_take(size_t size, uint32_t seed);

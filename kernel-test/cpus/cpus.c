@@ -22,35 +22,10 @@ struct cpu {
 
 /* The thread sanitizer's: a race ends the run. */
 const char *__tsan_default_options(void);
-const char *__tsan_default_suppressions(void);
 
 const char *__tsan_default_options(void)
 {
     return "halt_on_error=1:report_signal_unsafe=0";
-}
-
-/*
- * What mm/ reads without a lock to learn "no" or "a moment ago", and an object that the stack holds: it is
- * looked into while its new owner makes it zero or copies into it, or who frees it fills it: any word will do.
- */
-const char *__tsan_default_suppressions(void)
-{
-    return "race:mm_memory_zero\n"
-           "race:mm_memory_fill\n"
-           "race:mm_memory_copy\n"
-           "race:mm_linear_contains\n"
-           "race_top:mm_hook_enter\n"
-           "race_top:mm_hook_leave\n"
-           "race_top:nested\n"
-           "race:mm_guard_run_taken\n"
-           "race:gc_second_reserve\n"
-           "race_top:mm/grow.c\n"
-           "race_top:mm/linear.c\n"
-           "race_top:free_plain\n"
-           "race_top:mm_span_close\n"
-           "race_top:mm_span_set_gc\n"
-           "race_top:sh_free\n"
-           "race:mm_misuse\n";
 }
 
 __thread arch_flags host_masked;
@@ -119,6 +94,27 @@ static void wait_a_while(void)
         sched_yield();
 }
 
+#ifdef WITHOUT_GC
+static void help_to_mark(void)
+{
+}
+
+static void start_collector(const struct sh_gc_config *config)
+{
+    (void)config;
+}
+#else
+static void help_to_mark(void)
+{
+    sh_gc_stopped();
+}
+
+static void start_collector(const struct sh_gc_config *config)
+{
+    EXPECT_EQ(sh_gc_init(config), SH_OK);
+}
+#endif
+
 static void stand(uintptr_t here, void *arg)
 {
     struct cpu *cpu = arg;
@@ -130,7 +126,7 @@ static void stand(uintptr_t here, void *arg)
         wait_a_while();
     for (bool help = helping != HELP_NOT; stopped(); sched_yield())
         if (help) {
-            sh_gc_stopped();
+            help_to_mark();
             help = helping != HELP_ONCE;
         }
     __atomic_store_n(&cpu->standing, false, __ATOMIC_RELEASE);
@@ -203,8 +199,15 @@ static void say(const char *text)
     fprintf(stderr, "%s\n", text);
 }
 
+static void shootdown(uintptr_t base, size_t size)
+{
+    (void)base;
+    (void)size; /* Linux has flushed already */
+}
+
 static const struct sh_hooks hooks = {
     .log = say,
+    .tlb_shootdown = shootdown,
     .stop_world = stop_world,
     .resume_world = resume_world,
     .scan_stacks = scan_stacks,
@@ -297,5 +300,5 @@ void cpus_start(unsigned number, size_t size, unsigned tier, const struct sh_gc_
     enter_cpu(0, __libc_stack_end);
     EXPECT_EQ(sh_init(&heap), SH_OK);
     EXPECT(sh_host_window(size) != 0);
-    EXPECT_EQ(sh_gc_init(config), SH_OK);
+    start_collector(config);
 }

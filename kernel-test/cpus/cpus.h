@@ -10,8 +10,10 @@
 #include "kernel-test/test.h"
 
 #include "gc/gc.h"
+#include "mm/config.h"
 
-#define CPUS_MAX 8u
+/* A heap that is built for fewer is for the tests that ask for no more. */
+#define CPUS_MAX (SH_MAX_CPUS > 8u ? SH_MAX_CPUS : 8u)
 
 /* What a stopped CPU does. */
 enum cpus_help {
@@ -21,7 +23,7 @@ enum cpus_help {
     HELP_NOT
 };
 
-/* A heap with a collector for so many CPUs in a window of `size` bytes; the caller is CPU 0.  `stacks`: what
+/* A heap (with a collector, if there is one) for so many CPUs in a window of `size` bytes; the caller is CPU 0.  `stacks`: what
  * lies on one is kept.  Ends the heap that was. */
 void cpus_start(unsigned count, size_t size, unsigned tier, const struct sh_gc_config *config, enum cpus_help help,
                 bool stacks);

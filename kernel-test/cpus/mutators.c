@@ -356,7 +356,7 @@ static void run(unsigned cpus, unsigned how, unsigned tier, const struct sh_gc_c
     memset(root, 0, sizeof root);
     memset(mutators, 0, sizeof mutators);
     ways = how;
-    rounds = 4000;
+    rounds = cpus > 4 ? 16000 / cpus : cpus > 1 ? 4000 : 8000;
     for (unsigned i = 0; i < CPUS_MAX; i++) {
         mutators[i].seed = 0xC0FFEE00u + i + 16 * runs + 1000 * test_seeds;
     }
@@ -401,6 +401,14 @@ static void dead_objects_are_filled_beside_mutators(void)
 {
     run(3, STEPS | WHOLE | SWEEPS | FREES, 1, &checked);
     run(3, STEPS | WHOLE | SWEEPS | FREES, 2, NULL);
+}
+
+/* Those that the heap is built for: one, or 64. */
+static void all_cpus_do_everything(void)
+{
+    run(SH_MAX_CPUS, STEPS | WHOLE | SWEEPS | FREES, 0, &checked);
+    run(SH_MAX_CPUS, STEPS | SWEEPS | FREES, 2, NULL);
+    run(SH_MAX_CPUS, FREES, 0, &automatic);
 }
 
 /* ---- the same object ---- */
@@ -580,6 +588,7 @@ static const struct test tests[] = {
     { "steps_collections_and_frees_meet", steps_collections_and_frees_meet },
     { "collections_start_by_themselves", collections_start_by_themselves },
     { "dead_objects_are_filled_beside_mutators", dead_objects_are_filled_beside_mutators },
+    { "all_cpus_do_everything", all_cpus_do_everything },
     { "freed_by_two_cpus_it_is_misuse_once", freed_by_two_cpus_it_is_misuse_once },
 };
 
