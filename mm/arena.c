@@ -82,7 +82,7 @@ bool mm_arena_ensure(uintptr_t base, uintptr_t last)
     }
 }
 
-void mm_arena_widen(uintptr_t base, uintptr_t last)
+MM_CALL void mm_arena_widen(uintptr_t base, uintptr_t last)
 {
     if (base < lowest) {
         __atomic_store_n(&lowest, base, __ATOMIC_RELEASE);
@@ -123,7 +123,7 @@ MM_CALL struct mm_arena *mm_arena_after(const struct mm_arena *arena)
     return next == 0 ? NULL : mm_arena_next(next);
 }
 
-struct mm_arena *mm_arena_prev(uintptr_t address)
+MM_CALL struct mm_arena *mm_arena_prev(uintptr_t address)
 {
     size_t index = (address < highest ? address : highest) >> MM_ARENA_SHIFT;
     while (arena_count != 0) {

@@ -75,12 +75,12 @@ bool mm_arena_ensure(uintptr_t base, uintptr_t last);
 
 /* The bounds of all heap pages, lowest and last byte: they only widen, and only after the records inside
  * are entered.  A reader sees "no" for a while at worst. */
-void mm_arena_widen(uintptr_t base, uintptr_t last);
+MM_CALL void mm_arena_widen(uintptr_t base, uintptr_t last);
 MM_CALL bool mm_arena_in_bounds(uintptr_t address);
 
 /* The record at or above, at or below `address`; NULL = no more.  Both walk the map. */
 MM_CALL struct mm_arena *mm_arena_next(uintptr_t address);
-struct mm_arena *mm_arena_prev(uintptr_t address);
+MM_CALL struct mm_arena *mm_arena_prev(uintptr_t address);
 /* The next one up. */
 MM_CALL struct mm_arena *mm_arena_after(const struct mm_arena *arena);
 

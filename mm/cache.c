@@ -206,7 +206,7 @@ MM_CALL void *mm_cache_refill(struct mm_cpu *cpu, struct mm_entry *entry)
     return take_first(entry, span, word);
 }
 
-void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span)
+MM_CALL void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span)
 {
     struct mm_entry *entry = entry_of(cpu, span);
     own(cpu, span);
@@ -256,7 +256,7 @@ static struct mm_cpu *self(void)
     return SH_MAX_CPUS > 1 && mm_mode.guarded ? &mm_cpu[MM_CPU_GUARDED] : mm_cpu_self();
 }
 
-void mm_cache_freed(struct mm_span *span, uint32_t count)
+MM_CALL void mm_cache_freed(struct mm_span *span, uint32_t count)
 {
     bool moves = span->countdown <= count;
     span->countdown -= count;
@@ -300,7 +300,7 @@ arch_flags mm_cache_enter_guarded(void)
     return mm_lock(&lock);
 }
 
-void mm_cache_leave_guarded(arch_flags flags)
+MM_CALL void mm_cache_leave_guarded(arch_flags flags)
 {
     mm_unlock(&lock, flags);
 }

@@ -122,7 +122,7 @@ static inline void mm_cpu_unmask(arch_flags flags)
 
 /* The bracket of the slow paths, and whose cache they work on.  A guarded heap has one, under a lock. */
 arch_flags mm_cache_enter_guarded(void);
-void mm_cache_leave_guarded(arch_flags flags);
+MM_CALL void mm_cache_leave_guarded(arch_flags flags);
 
 static inline arch_flags mm_cache_enter(struct mm_cpu **cpu)
 {
@@ -175,12 +175,12 @@ static inline bool mm_entry_take(struct mm_entry *entry, void **object)
 /* A slot of an entry whose word is empty, from the spans at hand; NULL = a new span is needed. */
 MM_CALL void *mm_cache_refill(struct mm_cpu *cpu, struct mm_entry *entry);
 /* Gives the CPU a new span. */
-void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span);
+MM_CALL void mm_cache_install(struct mm_cpu *cpu, struct mm_span *span);
 /* The countdown of a span reached 0: it has to move.  The CPU owns it, or nobody does and the caller holds its
  * central lock. */
 MM_CALL void mm_cache_event(struct mm_cpu *cpu, struct mm_span *span);
 /* So many free bits of a span were set, by the same caller. */
-void mm_cache_freed(struct mm_span *span, uint32_t count);
+MM_CALL void mm_cache_freed(struct mm_span *span, uint32_t count);
 
 /* Releases this CPU's empty spans but for one a class; true if there were any.  No lock held. */
 bool mm_cache_flush_surplus(void);

@@ -55,7 +55,7 @@ struct mm_span *mm_central_take(unsigned class, struct mm_cpu *cpu)
     return span;
 }
 
-void mm_central_give(struct mm_span *span)
+MM_CALL void mm_central_give(struct mm_span *span)
 {
     unsigned class = span->class;
     arch_flags flags = mm_central_lock(class);

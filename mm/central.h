@@ -10,7 +10,7 @@
  * held. */
 struct mm_span *mm_central_take(unsigned class, struct mm_cpu *cpu);
 /* Takes a span in MM_PLACE_CENTRAL or MM_PLACE_FULL over; the giver must not touch it afterwards. */
-void mm_central_give(struct mm_span *span);
+MM_CALL void mm_central_give(struct mm_span *span);
 
 /* An ownerless span's bits and countdown are under its class's lock. */
 arch_flags mm_central_lock(unsigned class);

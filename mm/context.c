@@ -10,7 +10,7 @@
 static struct mm_lock lock = MM_LOCK_INIT(MM_RANK_CONSOLE);
 static struct mm_hook_mark *marks;
 
-void mm_hook_enter(struct mm_hook_mark *mark)
+MM_CALL void mm_hook_enter(struct mm_hook_mark *mark)
 {
     arch_flags flags = mm_lock(&lock);
     mark->next = marks;
@@ -22,7 +22,7 @@ void mm_hook_enter(struct mm_hook_mark *mark)
     mm_unlock(&lock, flags);
 }
 
-void mm_hook_leave(struct mm_hook_mark *mark)
+MM_CALL void mm_hook_leave(struct mm_hook_mark *mark)
 {
     arch_flags flags = mm_lock(&lock);
     __atomic_store_n(mark->link, mark->next, __ATOMIC_RELAXED);

@@ -15,8 +15,8 @@ struct mm_hook_mark {
     struct mm_hook_mark *next, **link;
 };
 
-void mm_hook_enter(struct mm_hook_mark *mark);
-void mm_hook_leave(struct mm_hook_mark *mark);
+MM_CALL void mm_hook_enter(struct mm_hook_mark *mark);
+MM_CALL void mm_hook_leave(struct mm_hook_mark *mark);
 
 enum sh_context mm_context(void);
 /* A panic hook may have left a call of the port for good, and its mark with it. */

@@ -28,12 +28,12 @@ static bool pool_made;      /* or tried: it is made once */
 static size_t sample;
 static size_t until_sample; /* allocations to go */
 
-void mm_fence_start(size_t each)
+MM_CALL void mm_fence_start(size_t each)
 {
     sample = until_sample = each;
 }
 
-void mm_fence_used(size_t objects)
+MM_CALL void mm_fence_used(size_t objects)
 {
     size_t left = __atomic_load_n(&until_sample, __ATOMIC_RELAXED);
     __atomic_store_n(&until_sample, left > objects ? left - objects : 0, __ATOMIC_RELAXED);

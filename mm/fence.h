@@ -14,11 +14,11 @@
 #include "mm/span.h"
 
 /* One object in `sample` comes from the pool; 0 = none. */
-void mm_fence_start(size_t sample);
+MM_CALL void mm_fence_start(size_t sample);
 
 /* Is it time for a sample?  `used`: allocations since the last call. */
 bool mm_fence_due(void);
-void mm_fence_used(size_t objects);
+MM_CALL void mm_fence_used(size_t objects);
 
 /* A span that holds one object of `size` bytes at its base + inset; NULL = none is to be had, or not in
  * this context.  `align` is a power of two. */

@@ -48,7 +48,7 @@ static struct mm_fixed *notes_for(uint32_t slots)
     return &notes[notes_lists++];
 }
 
-bool mm_guard_equip(struct mm_span *span, bool may_grow)
+MM_CALL bool mm_guard_equip(struct mm_span *span, bool may_grow)
 {
     arch_flags flags = mm_lock(&mm_heap_lock);
     struct mm_fixed *list = notes_for(span->slots);
@@ -133,7 +133,7 @@ bool mm_guard_run_taken(uintptr_t base, size_t count, struct mm_dirt *dirt)
     return true;
 }
 
-void mm_guard_run_dirty(const struct mm_dirt *dirt)
+MM_CALL void mm_guard_run_dirty(const struct mm_dirt *dirt)
 {
     report_dirt(dirt, NULL, 0);
 }
@@ -188,7 +188,7 @@ MM_CALL void mm_guard_placed(struct mm_span *span, uint32_t index, size_t size, 
     }
 }
 
-void mm_guard_resized(const struct mm_view *view, size_t size)
+MM_CALL void mm_guard_resized(const struct mm_view *view, size_t size)
 {
     if (view->span->notes != NULL) {
         note_size(view->span, view->index, view->base, size);
@@ -263,7 +263,7 @@ MM_CALL size_t mm_natural_align(size_t size)
     return align < SH_PAGE_SIZE ? align : SH_PAGE_SIZE;
 }
 
-bool mm_guard_slot_dirty(struct mm_span *span, uint32_t index, struct mm_dirt *dirt)
+MM_CALL bool mm_guard_slot_dirty(struct mm_span *span, uint32_t index, struct mm_dirt *dirt)
 {
     uintptr_t base = span->base + index * span->size;
     if (mm_mode.tier == 0 || mm_span_state(span) != MM_SPAN_SMALL || !find_dirt(base, span->size, dirt)) {
@@ -273,7 +273,7 @@ bool mm_guard_slot_dirty(struct mm_span *span, uint32_t index, struct mm_dirt *d
     return true;
 }
 
-void mm_guard_slot_report(const struct mm_dirt *dirt, struct mm_span *span, uint32_t index)
+MM_CALL void mm_guard_slot_report(const struct mm_dirt *dirt, struct mm_span *span, uint32_t index)
 {
     report_dirt(dirt, span, index);
 }
@@ -323,7 +323,7 @@ void *mm_guard_malloc(size_t size, size_t align, uintptr_t site)
     return (void *)(span->base + span->inset + index * span->size);
 }
 
-void *mm_guard_sample(size_t size)
+MM_CALL void *mm_guard_sample(size_t size)
 {
     bool due = !mm_dead() && mm_fence_due() && !mm_cpu_strange();
     struct mm_span *span = due ? mm_fence_sample(size, mm_natural_align(size)) : NULL;
@@ -415,7 +415,7 @@ bool mm_guard_free(const char *caller, uintptr_t address, uintptr_t site)
     return true;
 }
 
-bool mm_guard_free_pages(struct mm_span *span, uintptr_t address, uintptr_t site)
+MM_CALL bool mm_guard_free_pages(struct mm_span *span, uintptr_t address, uintptr_t site)
 {
     if (mm_span_state(span) != MM_SPAN_PAGES || address != span->base) {
         return false;

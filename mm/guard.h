@@ -39,22 +39,22 @@ void *mm_guard_malloc(size_t size, size_t align, uintptr_t site);
 bool mm_guard_free(const char *caller, uintptr_t address, uintptr_t site);
 
 /* sh_free_pages of a guarded heap; likewise. */
-bool mm_guard_free_pages(struct mm_span *span, uintptr_t address, uintptr_t site);
+MM_CALL bool mm_guard_free_pages(struct mm_span *span, uintptr_t address, uintptr_t site);
 
 /* An object from the guard pool, when it is time for one; NULL = not now. */
-void *mm_guard_sample(size_t size);
+MM_CALL void *mm_guard_sample(size_t size);
 
 /* The alignment that sh_malloc promises for a size. */
 MM_CALL size_t mm_natural_align(size_t size);
 
 /* An object was placed, or resized where it lies: its note and its red zone. */
 MM_CALL void mm_guard_placed(struct mm_span *span, uint32_t index, size_t size, uintptr_t site);
-void mm_guard_resized(const struct mm_view *view, size_t size);
+MM_CALL void mm_guard_resized(const struct mm_view *view, size_t size);
 
 /* Collected objects: a slot that was taken, and is not as the fill left it (it is filled anew); the report
  * of that; an object that dies, by sweep or by hand: its zone is checked, it is filled. */
-bool mm_guard_slot_dirty(struct mm_span *span, uint32_t index, struct mm_dirt *dirt);
-void mm_guard_slot_report(const struct mm_dirt *dirt, struct mm_span *span, uint32_t index);
+MM_CALL bool mm_guard_slot_dirty(struct mm_span *span, uint32_t index, struct mm_dirt *dirt);
+MM_CALL void mm_guard_slot_report(const struct mm_dirt *dirt, struct mm_span *span, uint32_t index);
 void mm_guard_collected(const char *caller, struct mm_span *span, uint32_t index, uintptr_t site);
 
 /* Reports a red zone that was written to; the object is the caller's. */
@@ -63,14 +63,14 @@ MM_CALL void mm_guard_check_zone(const char *caller, const struct mm_view *view)
 /* A run that was just taken: were its pages, where they are filled, left alone?  If not they are filled
  * anew, and *dirt says what was in the first that was not: one report, however much was written. */
 bool mm_guard_run_taken(uintptr_t base, size_t count, struct mm_dirt *dirt);
-void mm_guard_run_dirty(const struct mm_dirt *dirt);
+MM_CALL void mm_guard_run_dirty(const struct mm_dirt *dirt);
 /* Fills the memory of a run. */
 void mm_guard_fill(uintptr_t base, size_t count);
 /* A run whose memory is filled goes back to the page allocator. */
 void mm_guard_run_freed(uintptr_t base, size_t count);
 
 /* The notes of a span, for tier 2 and up.  false = metadata ran out. */
-bool mm_guard_equip(struct mm_span *span, bool may_grow);
+MM_CALL bool mm_guard_equip(struct mm_span *span, bool may_grow);
 void mm_guard_strip(struct mm_span *span);
 
 /* Fills of free slots and red zones of live objects, of a whole span. */

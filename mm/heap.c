@@ -331,7 +331,7 @@ uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool 
     return base;
 }
 
-void mm_heap_return(uintptr_t base, size_t count)
+MM_CALL void mm_heap_return(uintptr_t base, size_t count)
 {
     return_run(base, count);
 }
@@ -347,7 +347,7 @@ MM_CALL void mm_heap_free(uintptr_t base, size_t count)
     }
 }
 
-bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit commit)
+MM_CALL bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit commit)
 {
     uintptr_t end = base + (count << MM_PAGE_SHIFT);
     size_t released = 0;

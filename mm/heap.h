@@ -31,10 +31,10 @@ uintptr_t mm_heap_alloc(size_t count, size_t align, enum mm_commit commit, bool 
 /* Gives a run back that is in no span any more; in tier 1 and above its memory is filled. */
 MM_CALL void mm_heap_free(uintptr_t base, size_t count);
 /* As free, for a run that was never used. */
-void mm_heap_return(uintptr_t base, size_t count);
+MM_CALL void mm_heap_return(uintptr_t base, size_t count);
 
 /* Takes the `extra` pages behind a run, if they are free.  Not in a guarded heap: they may be filled. */
-bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit commit);
+MM_CALL bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit commit);
 
 /* Commits the granules under a run that the caller owns.  false = no frames. */
 MM_CALL bool mm_heap_commit(uintptr_t base, size_t count);

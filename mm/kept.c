@@ -149,7 +149,7 @@ struct mm_span *mm_kept_drop(void)
     return span;
 }
 
-void mm_kept_release(unsigned cpu)
+MM_CALL void mm_kept_release(unsigned cpu)
 {
     for (struct mm_span *span; (span = drop(cpu)) != NULL;) {
         mm_heap_release(span);

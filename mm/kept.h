@@ -20,7 +20,7 @@ MM_CALL void mm_kept_retire(struct mm_span *span);
 struct mm_span *mm_kept_drop(void);
 
 /* Gives one CPU's runs to the page allocator, or everybody's. */
-void mm_kept_release(unsigned cpu);
+MM_CALL void mm_kept_release(unsigned cpu);
 void mm_kept_flush(void);
 
 /* Checks all of it; pages in kept runs. */

@@ -262,7 +262,7 @@ bool mm_linear_contains(const void *pointer, size_t size)
     return false;
 }
 
-bool mm_linear_in_block(uintptr_t address)
+MM_CALL bool mm_linear_in_block(uintptr_t address)
 {
     const struct block *block = __atomic_load_n(&blocks, __ATOMIC_ACQUIRE);
     for (; block != NULL; block = block->next) {

@@ -28,7 +28,7 @@ unsigned mm_linear_refusals(void);
 /* Is [pointer, pointer + size) inside memory that was handed out?  Exact, any bit pattern. */
 bool mm_linear_contains(const void *pointer, size_t size);
 /* Is the address in a block at all? */
-bool mm_linear_in_block(uintptr_t address);
+MM_CALL bool mm_linear_in_block(uintptr_t address);
 
 /* Does the range meet a block, or address space kept for one? */
 bool mm_linear_overlaps(uintptr_t base, size_t size);

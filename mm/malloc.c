@@ -119,7 +119,7 @@ void *mm_malloc_class(unsigned class)
     return from_nmi() ? NULL : class_take(class);
 }
 
-void *mm_malloc_large(size_t size, size_t align)
+MM_CALL void *mm_malloc_large(size_t size, size_t align)
 {
     size_t pages = mm_pages_for(size);
     if (pages == 0 || !mm_mode.started || mm_dead() || mm_misuse_cpu() || from_nmi()) {
@@ -263,7 +263,7 @@ static inline bool free_run(struct mm_span *span, enum mm_span_state wanted)
     return run_claim(span, wanted);
 }
 
-bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted)
+MM_CALL bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted)
 {
     return run_claim(span, wanted);
 }

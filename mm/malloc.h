@@ -10,7 +10,7 @@
 void *mm_malloc_class(unsigned class);
 
 /* Whole pages, aligned to `align` bytes (at least a heap page). */
-void *mm_malloc_large(size_t size, size_t align);
+MM_CALL void *mm_malloc_large(size_t size, size_t align);
 
 /* Who called a public function: its return address. */
 #define MM_CALLER() ((uintptr_t)__builtin_return_address(0))
@@ -26,7 +26,7 @@ MM_CALL void mm_free_slow(void *p, const char *caller, uintptr_t site);
 void mm_slot_release(struct mm_span *span, uint32_t index);
 
 /* A large span or a page run stops being alive, once; false = it was not in this state. */
-bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted);
+MM_CALL bool mm_run_claim(struct mm_span *span, enum mm_span_state wanted);
 
 /* A slot of the smallest class that fits and whose slots are all aligned, or pages.  A span that its size does
  * not tell is marked loose. */

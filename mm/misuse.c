@@ -27,7 +27,7 @@ bool mm_misuse_cpu_found(void)
     return true;
 }
 
-void mm_misuse_size(const char *caller, const struct mm_view *view, size_t size)
+MM_CALL void mm_misuse_size(const char *caller, const struct mm_view *view, size_t size)
 {
     mm_misuse("%s(%x, %z): wrong size: it is a live object of %z bytes", caller, view->base, size,
               view->size);

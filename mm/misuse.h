@@ -8,7 +8,7 @@
 
 /* "caller(0x…): …", through sh_kernel_panic.  Returns if the kernel's hook does. */
 void mm_misuse_pointer(const char *caller, uintptr_t address);
-void mm_misuse_size(const char *caller, const struct mm_view *view, size_t size);
+MM_CALL void mm_misuse_size(const char *caller, const struct mm_view *view, size_t size);
 
 /* The kernel gives this CPU a number that sh_init was not told of: reported, true, and the call does nothing.
  * No lock held. */

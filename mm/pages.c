@@ -293,7 +293,7 @@ void mm_pages_take(uintptr_t base, size_t count)
     MM_PAGES_WORK(base, count, taken, MM_PAGES_SET);
 }
 
-bool mm_pages_alloc_at(uintptr_t base, size_t count)
+MM_CALL bool mm_pages_alloc_at(uintptr_t base, size_t count)
 {
     uintptr_t last = base + ((count << MM_PAGE_SHIFT) - 1);
     if (base == 0 || last < base || MM_PAGES_WORK(base, count, taken, MM_PAGES_COUNT) != 0) {
@@ -377,7 +377,7 @@ size_t mm_pages_idle(uintptr_t *last, size_t most, uintptr_t *base)
     return 0;
 }
 
-size_t mm_pages_free_below(uintptr_t address, size_t most)
+MM_CALL size_t mm_pages_free_below(uintptr_t address, size_t most)
 {
     size_t count = 0;
     while (count < most && address > SH_PAGE_SIZE) {

@@ -36,7 +36,7 @@ uintptr_t mm_pages_find(size_t count, size_t align);
 /* Takes a run that is free: it was found under this lock. */
 void mm_pages_take(uintptr_t base, size_t count);
 /* Takes exactly this run if it is free. */
-bool mm_pages_alloc_at(uintptr_t base, size_t count);
+MM_CALL bool mm_pages_alloc_at(uintptr_t base, size_t count);
 
 /* Frees a run that is taken. */
 void mm_pages_free(uintptr_t base, size_t count);
@@ -82,7 +82,7 @@ void mm_pages_disown(uintptr_t base, size_t count);
 size_t mm_pages_idle(uintptr_t *last, size_t most, uintptr_t *base);
 
 /* Free pages that end right below `address`, counted up to `most`. */
-size_t mm_pages_free_below(uintptr_t address, size_t most);
+MM_CALL size_t mm_pages_free_below(uintptr_t address, size_t most);
 
 /* Pages of an arena that are free and have frames, from the bitmaps. */
 size_t mm_pages_count_idle(const struct mm_arena *arena);

@@ -134,7 +134,7 @@ size_t mm_quarantine_pages(void)
     return pages;
 }
 
-void mm_quarantine_start(size_t limit)
+MM_CALL void mm_quarantine_start(size_t limit)
 {
     most = limit;
 }

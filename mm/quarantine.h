@@ -7,7 +7,7 @@
 
 #include "mm/span.h"
 
-void mm_quarantine_start(size_t bytes);
+MM_CALL void mm_quarantine_start(size_t bytes);
 
 /* Takes over the object at `base` that was just freed: a slot whose freed bit is set, or a dead span.
  * false = there is no quarantine, or the object is too large for it.  Others may be released. */

@@ -306,14 +306,14 @@ static int list_verify(const struct mm_cpu *cpu, const struct mm_span *list)
     return 0;
 }
 
-int mm_remote_verify(const struct mm_cpu *cpu)
+MM_CALL int mm_remote_verify(const struct mm_cpu *cpu)
 {
     return list_verify(cpu, cpu->late) + list_verify(cpu, cpu->taking);
 }
 
 #else
 
-int mm_remote_verify(const struct mm_cpu *cpu)
+MM_CALL int mm_remote_verify(const struct mm_cpu *cpu)
 {
     return cpu->late != NULL ? mm_fault_found("list of late frees: CPU", 0) : 0;
 }

@@ -44,6 +44,6 @@ static inline uintptr_t mm_remote_twice(struct mm_cpu *cpu)
 uint32_t mm_remote_late(const struct mm_span *span);
 
 int mm_remote_verify_span(const struct mm_span *span);
-int mm_remote_verify(const struct mm_cpu *cpu);
+MM_CALL int mm_remote_verify(const struct mm_cpu *cpu);
 
 #endif

@@ -27,7 +27,7 @@ static struct reserve {
     size_t spares;
 } reserves[MM_CPU_RECORDS];
 
-void mm_reserve_start(size_t bytes)
+MM_CALL void mm_reserve_start(size_t bytes)
 {
     target = mm_align_up(bytes, SH_GRANULE_SIZE) >> MM_PAGE_SHIFT;
     mm_mode.reserves = target != 0;

@@ -7,7 +7,7 @@
 #include "mm/span.h"
 
 /* So many bytes a CPU; 0 = none. */
-void mm_reserve_start(size_t bytes);
+MM_CALL void mm_reserve_start(size_t bytes);
 
 /* Fills up the reserves of all CPUs, as far as there are frames.  SH_THREAD, no lock. */
 void mm_reserve_fill(void);

@@ -13,7 +13,7 @@
 #include "mm/quarantine.h"
 #include "mm/report.h"
 
-size_t mm_scavenge(size_t keep)
+MM_CALL size_t mm_scavenge(size_t keep)
 {
     mm_fence_settle();
     if (mm_mode.guarded && keep == 0) {

@@ -8,6 +8,6 @@
 
 /* Empties this CPU's caches of what holds no live object and gives idle frames back until at most `keep`
  * bytes are committed and free.  With 0 nothing is held back any more.  Bytes given back. */
-size_t mm_scavenge(size_t keep);
+MM_CALL size_t mm_scavenge(size_t keep);
 
 #endif

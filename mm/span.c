@@ -173,7 +173,7 @@ void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
     mm_span_set_state(span, state);
 }
 
-void mm_span_close(struct mm_span *span)
+MM_CALL void mm_span_close(struct mm_span *span)
 {
     mm_span_set_state(span, MM_SPAN_DEAD);
     span->bound = 0;

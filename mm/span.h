@@ -195,7 +195,7 @@ void mm_span_open_small(struct mm_span *span, uintptr_t base, unsigned class, en
 void mm_span_open_large(struct mm_span *span, uintptr_t base, size_t page_count,
                         enum mm_span_state state);
 /* In use → dead: state, then the page map.  The pages stay the caller's. */
-void mm_span_close(struct mm_span *span);
+MM_CALL void mm_span_close(struct mm_span *span);
 /* State alone, for a run that keeps its descriptor and page map. */
 MM_CALL void mm_span_set_state(struct mm_span *span, enum mm_span_state state);
 /* The page map of [base, base + count pages) := span. */
