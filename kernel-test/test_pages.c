@@ -84,8 +84,12 @@ static void model_set(uintptr_t base, size_t count, bool free)
 
 static uintptr_t alloc(size_t count, size_t align)
 {
-    uintptr_t base = mm_pages_find(count, align);
+    uintptr_t base = mm_pages_find(count, align), from = 0;
 
+    if (base == 0 && align > 1 && align <= MM_ARENA_PAGES)
+        do
+            base = mm_pages_find_exact(count, align, &from);
+        while (base == 0 && from != 0);
     EXPECT(base == 0 || mm_pages_alloc_at(base, count));
     return base;
 }
@@ -334,6 +338,149 @@ static void aligned_run_with_just_room_is_found(void)
     }
 }
 
+#ifdef HOST_INTERRUPTS
+
+/* ---- a handler comes at every opening of the lock ---- */
+
+#define PAIR (2 * SH_PAGE_SIZE)
+
+static unsigned openings, fires_at;
+static void (*fire)(void);
+static uintptr_t place, place_last; /* an aligned run, and its last page */
+
+static void count_openings(void)
+{
+    if (++openings == fires_at)
+        fire();
+}
+
+/* The call that looks for the run, when nothing can grow; where it is, 0 = NULL. */
+static uintptr_t alloc_aligned(size_t count, unsigned at, void (*handler)(void))
+{
+    void *p;
+
+    openings = 0;
+    fires_at = at;
+    fire = handler;
+    rig_fail(1, true);
+    host_interrupt = count_openings;
+    p = sh_aligned_alloc(PAIR, count << MM_PAGE_SHIFT);
+    host_interrupt = NULL;
+    rig_fail(0, false);
+    return (uintptr_t)p;
+}
+
+/* What it got goes back; true = it got `place`. */
+static bool served(uintptr_t p)
+{
+    EXPECT(p == 0 || p == place);
+    sh_free((void *)p);
+    sh_trim(0);
+    return p != 0;
+}
+
+/* A full heap, the descriptor for a run at hand. */
+static void begin_full(void)
+{
+    begin();
+    place = 0;
+    sh_free(sh_aligned_alloc(PAIR, 4 * PAIR));
+    sh_trim(0);
+    take_all();
+}
+
+static bool ours(uintptr_t at)
+{
+    return mm_bit_test(mm_chunk_of(at)->owned, mm_chunk_page(at));
+}
+
+/* Free pairs, none of them aligned, at every other place; not around `spared`.  How many. */
+static size_t give_odd_pairs(uintptr_t spared)
+{
+    size_t pairs = 0;
+
+    for (uintptr_t at = mm_align_up(low, 2 * PAIR) + SH_PAGE_SIZE; at < address_of(known - 4); at += 2 * PAIR)
+        if (at - spared >= PAIR && ours(at) && ours(at + SH_PAGE_SIZE)) {
+            give(at, 2);
+            pairs++;
+        }
+    return pairs;
+}
+
+static void an_exact_fit_is_looked_for_some_places_at_a_time(void)
+{
+    size_t pairs;
+
+    begin_full();
+    place = mm_align_down(address_of(known - 8), 2 * PAIR);
+    pairs = give_odd_pairs(place);
+    EXPECT(pairs > PAGES / 8);
+    give(place, 2);
+    EXPECT(served(alloc_aligned(2, 0, NULL)));
+    EXPECT(openings >= 2 * pairs / 32);
+}
+
+static void free_the_place(void)
+{
+    mm_pages_free(place, 2);
+}
+
+/* Before the search has come by it is found, behind it not; then there is none. */
+static void what_comes_free_during_the_search_is_found_or_not(void)
+{
+    unsigned found = 0, missed = 0, most;
+
+    begin_full();
+    place = mm_align_up(address_of(known / 2), 2 * PAIR);
+    give_odd_pairs(place);
+    EXPECT(!served(alloc_aligned(2, 0, NULL)));
+    most = openings;
+    for (unsigned at = 1; at <= most; at += 3) {
+        if (served(alloc_aligned(2, at, free_the_place)))
+            found++;
+        else
+            missed++;
+        EXPECT(openings >= at && mm_pages_alloc_at(place, 2));
+    }
+    EXPECT(found > 10 && missed > 10);
+    expect_same();
+}
+
+static void take_the_last_page(void)
+{
+    (void)mm_pages_alloc_at(place_last, 1);
+}
+
+/* A run over a chunk's end, of which a handler takes the last page before the search does: the rest is free again. */
+static void a_run_that_is_lost_half_way_goes_back(void)
+{
+    size_t count = MM_CHUNK_PAGES + 2;
+    unsigned found = 0, lost = 0, most;
+
+    begin_full();
+    place = mm_align_up(low, MM_CHUNK_SIZE) + SH_PAGE_SIZE; /* the first is not aligned */
+    give(place, count);
+    place += ((count + 2) << MM_PAGE_SHIFT) - SH_PAGE_SIZE;
+    place_last = place + ((count - 1) << MM_PAGE_SHIFT);
+    give(place, count);
+    EXPECT_EQ(mm_pages_find(count, 2), 0);
+    EXPECT(served(alloc_aligned(count, 0, NULL)));
+    most = openings;
+    for (unsigned at = 1; at <= most; at++) {
+        uintptr_t p = alloc_aligned(count, at, take_the_last_page);
+
+        found += p != 0;
+        lost += p == 0;
+        EXPECT(served(p) || !map_is_free(place_last));
+        if (!map_is_free(place_last))
+            mm_pages_free(place_last, 1);
+        expect_same();
+    }
+    EXPECT(found != 0 && lost > 10);
+}
+
+#endif
+
 static void exact_place_is_taken_or_refused(void)
 {
     uintptr_t at = 0;
@@ -435,6 +582,11 @@ static const struct test tests[] = {
     { "aligned_runs_are_aligned", aligned_runs_are_aligned },
     { "aligned_run_that_just_fits_is_found", aligned_run_that_just_fits_is_found },
     { "aligned_run_with_just_room_is_found", aligned_run_with_just_room_is_found },
+#ifdef HOST_INTERRUPTS
+    { "an_exact_fit_is_looked_for_some_places_at_a_time", an_exact_fit_is_looked_for_some_places_at_a_time },
+    { "what_comes_free_during_the_search_is_found_or_not", what_comes_free_during_the_search_is_found_or_not },
+    { "a_run_that_is_lost_half_way_goes_back", a_run_that_is_lost_half_way_goes_back },
+#endif
     { "exact_place_is_taken_or_refused", exact_place_is_taken_or_refused },
     { "released_and_busy_bits_are_exact", released_and_busy_bits_are_exact },
     { "idle_runs_are_found_from_the_top", idle_runs_are_found_from_the_top },

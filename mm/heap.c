@@ -243,23 +243,47 @@ static bool take_rest(uintptr_t base, size_t done, size_t count, size_t *release
     return true;
 }
 
+/* Takes the first chunk's part of a run that was found, under the same lock; its pages. */
+static MM_ONCE size_t take_first(uintptr_t base, size_t count, size_t *released)
+{
+    size_t piece = mm_pages_piece(base, count);
+    mm_pages_take(base, piece);
+    *released = mm_pages_released(base, piece);
+    count_spans(piece);
+    return piece;
+}
+
 /* The lowest free run, with the lock opened between its chunks; 0 = none. */
 static uintptr_t take_lowest(size_t count, size_t align, size_t *released)
 {
     for (;;) {
         arch_flags flags = mm_lock(&mm_heap_lock);
         uintptr_t base = mm_dead() ? 0 : mm_pages_find(count, align);
-        size_t piece = base == 0 ? count : mm_pages_piece(base, count);
-        if (base != 0) {
-            mm_pages_take(base, piece);
-            *released = mm_pages_released(base, piece);
-            count_spans(piece);
-        }
+        size_t piece = base == 0 ? count : take_first(base, count, released);
         mm_unlock(&mm_heap_lock, flags);
         if (piece == count || take_rest(base, piece, count, released)) {
             return base;
         }
     }
+}
+
+/* An aligned run where runs only fit exactly, with the lock opened between some places and the next; 0 = none.
+ * All that is known from before is where to go on: what is found is looked at, and its first part taken, under one
+ * lock.  `from` only rises, so the search ends whatever others take and free meanwhile.  What comes free behind it
+ * is not seen, as if it had come free after the search: the caller grows, or says NULL. */
+static uintptr_t take_exact(size_t count, size_t align, size_t *released)
+{
+    uintptr_t from = 0;
+    do {
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        uintptr_t base = mm_dead() ? from = 0 : mm_pages_find_exact(count, align, &from);
+        size_t piece = base == 0 ? 0 : take_first(base, count, released);
+        mm_unlock(&mm_heap_lock, flags);
+        if (base != 0 && take_rest(base, piece, count, released)) {
+            return base;
+        }
+    } while (from != 0);
+    return 0;
 }
 
 /* A free run, from what is there or from growth. */
@@ -268,7 +292,10 @@ static uintptr_t take_run(size_t count, size_t align, size_t *released)
     bool may_grow = mm_may_grow(), asked = false;
     for (;;) {
         uintptr_t base = take_lowest(count, align, released);
-        if (base != 0 || mm_dead()) {
+        if (MM_LIKELY(base != 0) || mm_dead()) {
+            return base;
+        }
+        if (align != 1 && (base = take_exact(count, align, released)) != 0) {
             return base;
         }
         if (recover()) {

@@ -13,6 +13,9 @@
  *    found at the level where they meet; otherwise the first piece whose longest run suffices is
  *    entered.  So the lowest fit is found in (levels × 8) steps and one bitmap, however many holes there
  *    are.  (Go's page allocator, mpagealloc.go, has the same tree in flat arrays.)
+ *
+ * 4. Alignment.  The tree knows lengths, not where runs begin.  So an aligned run is looked for where there is
+ *    room for the worst start, and then place by place: some at a time, with the lock opened between.
  */
 #include "mm/pages.h"
 
@@ -261,20 +264,6 @@ static uintptr_t find(size_t count)
     return page == MM_CHUNK_PAGES ? broken_promise(LEVELS, count, base) : base + (page << MM_PAGE_SHIFT);
 }
 
-/* Place by place: when only runs that fit exactly are left. */
-static uintptr_t find_aligned(size_t count, uintptr_t mask)
-{
-    for (struct mm_arena *arena = mm_arena_next(0); arena != NULL; arena = mm_arena_after(arena)) {
-        for (uintptr_t at = mm_align_up(arena->base, mask + 1); at - arena->base < MM_ARENA_SIZE;
-             at += mask + 1) {
-            if (at + ((count << MM_PAGE_SHIFT) - 1) >= at && MM_PAGES_WORK(at, count, taken, MM_PAGES_COUNT) == 0) {
-                return at;
-            }
-        }
-    }
-    return 0;
-}
-
 uintptr_t mm_pages_find(size_t count, size_t align)
 {
     uintptr_t base = find(count);
@@ -282,10 +271,39 @@ uintptr_t mm_pages_find(size_t count, size_t align)
     if ((base & mask) != 0) {
         /* Any run with room for the worst start has an aligned one inside.  With so many free pages the
          * sum does not wrap. */
-        base = find(count + align - 1);
-        base = base == 0 ? find_aligned(count, mask) : (base + mask) & ~mask;
+        base = (find(count + align - 1) + mask) & ~mask;
     }
     return base;
+}
+
+/* What one call looks at, in words of bits.  A place costs as much as some words. */
+#define PLACE_WORDS 3
+#define EXACT_WORDS 32
+
+uintptr_t mm_pages_find_exact(size_t count, size_t align, uintptr_t *from)
+{
+    uintptr_t lowest = mm_pages_find(count, 1), step = align << MM_PAGE_SHIFT;
+    if (*from < lowest) {
+        *from = mm_align_up(lowest, step);
+    }
+    for (size_t words = 0, piece; words < EXACT_WORDS; words += PLACE_WORDS + piece / MM_WORD_BITS) {
+        uintptr_t at = *from;
+        if (!mm_arena_in_bounds(at)) {
+            *from = 0;
+            break;
+        }
+        if (mm_arena_of(at) == &mm_arena_dummy) {
+            at |= MM_ARENA_SIZE - step; /* the last place where there are no records */
+        }
+        *from = at + step;
+        piece = mm_pages_piece(at, count);
+        if (at + ((count << MM_PAGE_SHIFT) - 1) >= at && MM_PAGES_WORK(at, piece, taken, MM_PAGES_COUNT) == 0) {
+            /* What may be in the way lies behind this chunk, and in the way of all places in it. */
+            *from = mm_align_up(at + (piece << MM_PAGE_SHIFT), step);
+            return at;
+        }
+    }
+    return 0;
 }
 
 void mm_pages_take(uintptr_t base, size_t count)

@@ -29,9 +29,13 @@ static inline size_t mm_pages_piece(uintptr_t base, size_t count)
 }
 
 /* The lowest free run of `count` pages, not taken yet; 0 = none.  With `align` (pages, a power of two) above 1 an
- * aligned one: the lowest run if it is, else inside the lowest that has room for the worst start,
- * else the lowest that fits exactly. */
+ * aligned one: the lowest run if it is, else inside the lowest that has room for the worst start. */
 uintptr_t mm_pages_find(size_t count, size_t align);
+
+/* The lowest aligned run at or above *from (0 = anywhere) that is free in its first chunk: what is left when
+ * mm_pages_find finds none.  0 = none in the places that this call looked at.  *from moves behind them; 0 = that
+ * was all. */
+uintptr_t mm_pages_find_exact(size_t count, size_t align, uintptr_t *from);
 
 /* Takes a run that is free: it was found under this lock. */
 void mm_pages_take(uintptr_t base, size_t count);
