@@ -337,7 +337,8 @@ static void fenced_pages(void)
 
     START(.tier = 4);
     p = sh_alloc_pages(3);
-    EXPECT_SAID(p, 5000, "pages from sh_alloc_pages");
+    EXPECT_SAID(p, 5000, "5000 bytes into 3 pages from sh_alloc_pages");
+    EXPECT_EQ(sh_arch_state((uintptr_t)p + 3 * SH_PAGE_SIZE), SH_FAULT); /* also where a frame holds more pages */
     sh_free_pages(p);
     EXPECT_SAID(p, 5000, "5000 bytes into a freed object of");
     EXPECT(t_contains(rig_log(), "freed at 0x") && t_contains(rig_log(), "allocated at 0x"));

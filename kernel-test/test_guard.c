@@ -138,7 +138,7 @@ static void guarded_runs_lie_side_by_side(void)
     for (size_t count = 1; count < 6; count++) {
         uintptr_t p = (uintptr_t)sh_alloc_pages(count), q = (uintptr_t)sh_alloc_pages(count);
         EXPECT_EQ(q - p, mm_align_up(count << MM_PAGE_SHIFT, SH_GRANULE_SIZE) + SH_GRANULE_SIZE);
-        EXPECT_EQ(sh_arch_state(q - 1), SH_FAULT);
+        EXPECT_EQ(sh_arch_state(mm_align_down(q, SH_GRANULE_SIZE) - 1), SH_FAULT);
     }
     EXPECT_WHOLE();
 }

@@ -54,8 +54,8 @@ static void add_slot(struct line *line, uintptr_t address, const struct mm_view 
         add(line, "in the tail of a span of %z-byte objects at %x", span->size, span->base);
         return;
     }
-    if (view->state == MM_SPAN_PAGES) {
-        add(line, "%z bytes into %z pages from sh_alloc_pages at %x", offset, (size_t)span->page_count,
+    if (view->state == MM_SPAN_PAGES && address >= view->base) {
+        add(line, "%z bytes into %z pages from sh_alloc_pages at %x", offset, view->size >> MM_PAGE_SHIFT,
             view->base);
     } else if (offset == 0) {
         add(line, view->live ? "a live %z-byte object" : "free already: a %z-byte slot", view->size);

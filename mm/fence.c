@@ -237,6 +237,7 @@ struct mm_span *mm_fence_alloc_pages(size_t count)
     mm_fence_settle();
     struct mm_span *span = mm_may_flush() ? fenced_run(count, 1) : NULL;
     if (span != NULL) {
+        open(span, count << MM_PAGE_SHIFT, SH_PAGE_SIZE);
         mm_span_set_state(span, MM_SPAN_PAGES);
     }
     return span;

@@ -417,7 +417,7 @@ bool mm_guard_free(const char *caller, uintptr_t address, uintptr_t site)
 
 MM_CALL bool mm_guard_free_pages(struct mm_span *span, uintptr_t address, uintptr_t site)
 {
-    if (mm_span_state(span) != MM_SPAN_PAGES || address != span->base) {
+    if (mm_span_state(span) != MM_SPAN_PAGES || address != span->base + span->inset) {
         return false;
     }
     if (!lay_out(span, 0, address, site)) {

@@ -390,8 +390,8 @@ void *sh_alloc_pages(size_t count)
     if (span == NULL) {
         return NULL;
     }
-    mm_guard_placed(span, 0, mm_span_bytes(span), MM_CALLER());
-    return (void *)span->base;
+    mm_guard_placed(span, 0, span->size, MM_CALLER());
+    return (void *)(span->base + span->inset);
 }
 
 void sh_free_pages(void *p)
