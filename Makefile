@@ -16,6 +16,7 @@ CROSS_arm ?= arm-none-eabi-
 HOSTCC ?= cc
 PAGE_SHIFT ?= 13
 OPT ?= -O2
+DEBUG ?= -g1
 TIMEOUT ?= 300
 
 ifeq ($(origin CC),default)
@@ -52,7 +53,8 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wundef -Wvla -Wconversion -Wstrict-proto
         -Wframe-larger-than=512
 # Arguments of 4 bytes each: nothing is padded to 16.
 STACK_x86 := $(if $(findstring clang,$(CC)),-mstack-alignment=4,-mpreferred-stack-boundary=2)
-FREE := -std=c11 -ffreestanding -g -fno-strict-aliasing -fno-stack-protector -fno-asynchronous-unwind-tables -MMD -MP
+# DEBUG: enough for a backtrace, at two thirds of the time; the libraries have all of it.
+FREE := -std=c11 -ffreestanding $(DEBUG) -fno-strict-aliasing -fno-stack-protector -fno-asynchronous-unwind-tables -MMD -MP
 FLAGS_x86 := $(FREE) -m32 -march=i686 -mtune=generic $(STACK_x86) -fno-pie -mno-sse -mno-mmx -mno-80387
 FLAGS_arm := $(FREE) -march=armv7-a -marm -mfloat-abi=soft -mno-unaligned-access -fno-pie
 FLAGS_host := $(FREE)
@@ -166,7 +168,7 @@ all: libraries
 .SECONDARY:
 
 # Rebuilds what depends on the user's flags when they change.
-BUILT_WITH := $(CC) $(OPT) $(USER_FLAGS) $(GC) $(PAGE_SHIFT)
+BUILT_WITH := $(CC) $(OPT) $(DEBUG) $(USER_FLAGS) $(GC) $(PAGE_SHIFT)
 build/flags: FORCE
 	@mkdir -p build; echo '$(BUILT_WITH)' | cmp -s - $@ || echo '$(BUILT_WITH)' > $@
 
@@ -234,6 +236,8 @@ LIBRARIES := $(foreach m,x86 arm host,$(if $(call HAVE,$(CC_$(m))),$(m),\
     $(warning no $(firstword $(CC_$(m))): apt-get install $(PACKAGE_$(m)) brings the compiler for $(m))))
 LIBRARIES += $(if $(filter arm,$(LIBRARIES)),arm-64k)
 
+$(foreach l,$(LIBRARIES),$(eval $(MM_OBJECTS_$(l)) $(PORT_OBJECTS_$(l)): CFLAGS_$(l) += -g))
+
 libraries: $(LIBRARIES:%=build/%/libspanheap.a)
 	@for l in $^; do size $$l | awk -v l=$$l 'NR > 1 { t += $$1; d += $$2 + $$3 } \
 	    END { printf "%s: %d bytes of text, %d of data\n", l, t, d }'; done
@@ -259,6 +263,10 @@ KT_BOOT := $(filter-out $(KT_HOST_ONLY),$(KT_COMMON)) $(KT_GC) $(if $(filter 1,$
     $(patsubst $(KT)/%.c,%,$(wildcard $(KT)/k_*.c) $(if $(filter 1,$(GC)),$(KT)/bench_gc.c) \
     $(filter-out $(KT)/bench_gc.c,$(wildcard $(KT)/bench*.c)))
 
+# Where only the suites of many CPUs run, those are all there is.
+KT_BOOT_CPUS := $(filter-out test_% plant%,$(KT_BOOT)) $(filter test_util test_cpus test_shootdown test_smp%,$(KT_BOOT)) \
+    cpus_suites
+
 # Suites are compiled fifteen times, and most of each runs once: compiling them well costs more than it saves.
 KT_BRIEF := $(filter-out test_util test_gc_util,$(filter test_% plant% sweep_%,$(KT_HOST) $(KT_BOOT) $(KT_KASAN)))
 define brief
@@ -282,7 +290,7 @@ $(foreach c,$(CONFIGS),$(eval $(call lispprograms,$(c))))
 # $(1) = configuration: build/$(1)/kernel.elf
 define kernel
 BOOT_$(1) := $(patsubst %,build/$(1)/%.o,$(basename $(wildcard $(KT)/boot/$(MACHINE_$(1))/*.[cS])))
-KERNEL_$(1) := $(KT_BOOT:%=build/$(1)/$(KT)/%.o) build/$(1)/$(KT)/walk_$(MACHINE_$(1)).o $$(BOOT_$(1)) \
+KERNEL_$(1) := $(patsubst %,build/$(1)/$(KT)/%.o,$(if $(findstring inline,$(1)),$(KT_BOOT_CPUS),$(KT_BOOT))) build/$(1)/$(KT)/walk_$(MACHINE_$(1)).o $$(BOOT_$(1)) \
     $(if $(findstring kasan,$(1)),$(KT_KASAN:%=build/$(1)/$(KT)/%.o)) \
     $(if $(findstring mask,$(1)),build/$(1)/$(KT)/probe/masked.o)
 
@@ -609,7 +617,7 @@ check: libraries
 	$(Q)sh $(KT)/check.sh
 
 # DEEP=1: small faults everywhere (mutate.sh), a sample of COUNT by SEED; DEEP=all: every one.
-QUIET = $(filter-out -W% -MMD -MP -g,$(1)) -O1 -w
+QUIET = $(filter-out -W% -MMD -MP -g%,$(1)) -O1 -w
 mutants: $(if $(DEEP),build/host32-up/host-test build/x86-up/kernel.elf)
 ifdef DEEP
 	$(Q)DEEP='$(DEEP)' CC='$(CC_host32)' CFLAGS='$(call QUIET,$(CFLAGS_host32-up))' \
