@@ -24,6 +24,13 @@ void *memset(void *to, int value, size_t size)
         *p++ = (uint8_t)value;
         BARRIER();
     }
+    for (; size >= 32; size -= 32, p += 32) {
+        word *words = (void *)p;
+
+        words[0] = words[1] = words[2] = words[3] = pattern;
+        words[4] = words[5] = words[6] = words[7] = pattern;
+        BARRIER();
+    }
     for (; size >= 4; size -= 4, p += 4) {
         *(word *)(void *)p = pattern;
         BARRIER();

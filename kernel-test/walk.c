@@ -56,12 +56,6 @@ static bool near(const struct walk_window *windows, unsigned count, uint64_t bas
     return overlaps(windows, count, base & ~(CHUNK - 1), CHUNK);
 }
 
-/* 64 bits of an entry in 32, so that a copy of all tables stays small. */
-static uint32_t check_of(uint64_t raw)
-{
-    return (uint32_t)raw ^ (uint32_t)(raw >> 32);
-}
-
 static struct saved *find_saved(uint64_t base)
 {
     for (unsigned i = 0; i < saved_count; i++)
@@ -78,7 +72,7 @@ static void save_table(uint64_t base, uint64_t raw)
         k_panic("walk.c: more tables than SAVED_MAX", SAVED_MAX);
     table->base = base;
     for (uint64_t i = 0; i < top_size() / PAGE; i++)
-        table->checks[i] = check_of(walk_leaf(raw, (uintptr_t)(base + i * PAGE)));
+        table->checks[i] = walk_check(walk_leaf(raw, (uintptr_t)(base + i * PAGE)));
 }
 
 void walk_snapshot(void)
@@ -93,37 +87,87 @@ void walk_snapshot(void)
     }
 }
 
+static void compare_run(uint64_t base, uint64_t raw, const struct saved *table, uint64_t from,
+                        uint64_t to)
+{
+    size_t i = (size_t)((from - base) / PAGE), end = (size_t)((to - base) / PAGE);
+
+    while ((i = walk_differing(raw, table != NULL ? table->checks : NULL, i, end)) < end) {
+        uintptr_t address = (uintptr_t)(base + i++ * PAGE);
+
+        fault("an entry outside the windows changed", address, walk_leaf(raw, address));
+    }
+}
+
+/* Where the window around `at` ends; around none: `at`, and *next is where the next one begins, at most
+ * `end`. */
+static uint64_t inside_until(const struct walk_window *windows, unsigned count, uint64_t at,
+                             uint64_t end, uint64_t *next)
+{
+    *next = end;
+    for (unsigned i = 0; i < count; i++) {
+        if (windows[i].base <= at && at < windows[i].end)
+            return windows[i].end;
+        if (windows[i].base > at && windows[i].base < *next)
+            *next = windows[i].base;
+    }
+    return at;
+}
+
 /* The entries of a table that lie outside the windows: as they were, or empty in a new table. */
 static void compare_leaves(uint64_t base, uint64_t raw, const struct walk_window *windows,
                            unsigned count)
 {
     const struct saved *table = find_saved(base);
-    bool some = overlaps(windows, count, base, top_size());
+    uint64_t end = base + top_size(), next;
 
-    for (uint64_t i = 0; i < top_size() / PAGE; i++) {
-        uint64_t address = base + i * PAGE, leaf;
+    for (uint64_t at = base; at < end; at = next) {
+        uint64_t inside = inside_until(windows, count, at, end, &next);
 
-        if (some && overlaps(windows, count, address, PAGE))
-            continue;
-        leaf = walk_leaf(raw, (uintptr_t)address);
-        if (check_of(leaf) != (table != NULL ? table->checks[i] : 0))
-            fault("an entry outside the windows changed", address, leaf);
+        if (inside == at)
+            compare_run(base, raw, table, at, next);
+        else
+            next = inside;
+    }
+}
+
+/* One top-level entry: of the loaded tables, before, and in all directories. */
+static void compare_top(uint64_t base, uint64_t now, const struct walk_window *windows,
+                        unsigned count)
+{
+    uint64_t was = tops[base / top_size()];
+
+    if (now != was && (was != 0 || !walk_is_table(now) || !near(windows, count, base)))
+        fault("a top-level entry outside the windows changed", base, now);
+    if (walk_is_table(now) && !is_private(base))
+        compare_leaves(base, now, windows, count);
+}
+
+static void compare_directories(uint64_t base, const uint64_t *now)
+{
+    static uint64_t others[WALK_TOPS];
+
+    for (unsigned i = 1; i < k_directories(); i++) {
+        walk_tops(i, (uintptr_t)base, WALK_TOPS, others);
+        for (unsigned j = 0; j < WALK_TOPS; j++)
+            if (others[j] != now[j] && !is_private(base + j * top_size()))
+                fault("the directories differ", base + j * top_size(), others[j]);
     }
 }
 
 unsigned walk_outside(const struct walk_window *windows, unsigned count, bool alike)
 {
-    faults = 0;
-    for (uint64_t base = 0; base < SPACE; base += top_size()) {
-        uint64_t was = tops[base / top_size()], now = walk_top(0, (uintptr_t)base);
+    static uint64_t now[WALK_TOPS];
+    uint64_t size = top_size();
 
-        for (unsigned i = 1; alike && i < k_directories() && !is_private(base); i++)
-            if (walk_top(i, (uintptr_t)base) != now)
-                fault("the directories differ", base, walk_top(i, (uintptr_t)base));
-        if (now != was && (was != 0 || !walk_is_table(now) || !near(windows, count, base)))
-            fault("a top-level entry outside the windows changed", base, now);
-        if (walk_is_table(now) && !is_private(base))
-            compare_leaves(base, now, windows, count);
+    faults = 0;
+    for (uint64_t base = 0; base < SPACE; base += WALK_TOPS * size) {
+        walk_tops(0, (uintptr_t)base, WALK_TOPS, now);
+        if (alike)
+            compare_directories(base, now);
+        for (unsigned i = 0; i < WALK_TOPS; i++)
+            if ((now[i] | tops[base / size + i]) != 0)
+                compare_top(base + i * size, now[i], windows, count);
     }
     return faults;
 }
@@ -174,17 +218,17 @@ static void inspect_rights(uint64_t address, const struct walk_page *page)
         fault("a page is not cached", address, 0);
 }
 
-/* One page of the heap: all its 4 KiB in the same state, on one frame. */
-static void inspect(uint64_t address, const uint32_t *held)
+/* One page of the heap, under one top-level entry: all its 4 KiB in the same state, on one frame. */
+static void inspect(uint64_t address, uint64_t raw, const uint32_t *held)
 {
-    bool ready = sh_arch_state((uintptr_t)address) == SH_READY;
+    bool ready = sh_arch_state((uintptr_t)address) == SH_READY, has_table = walk_is_table(raw);
     sh_paddr first = 0;
 
     for (uint64_t offset = 0; offset < SH_ARCH_PAGE_SIZE; offset += PAGE) {
-        uint64_t here = address + offset, raw = walk_top(0, (uintptr_t)here);
+        uint64_t here = address + offset;
         struct walk_page page = { .present = false };
 
-        if (walk_is_table(raw))
+        if (has_table)
             walk_decode(walk_leaf(raw, (uintptr_t)here), (uintptr_t)here, &page);
         if (page.present != ready)
             fault(ready ? "ready, but not present" : "present, but not ready", here, page.frame);
@@ -201,27 +245,45 @@ static void inspect(uint64_t address, const uint32_t *held)
 /* Where there is no table nothing can be present: one page speaks for all. */
 static void inspect_window(const struct walk_window *window, const uint32_t *held)
 {
-    for (uint64_t at = window->base; at < window->end;) {
-        inspect(at, held);
-        if (walk_is_table(walk_top(0, (uintptr_t)at)))
-            at += SH_ARCH_PAGE_SIZE;
-        else
-            at = (at & ~(top_size() - 1)) + top_size();
+    uint64_t size = top_size(), next;
+
+    for (uint64_t at = window->base; at < window->end; at = next) {
+        uint64_t raw = walk_top(0, (uintptr_t)at);
+
+        next = (at & ~(size - 1)) + size;
+        if (!walk_is_table(raw)) {
+            inspect(at, raw, held);
+            continue;
+        }
+        next = next < window->end ? next : window->end;
+        for (; at < next; at += SH_ARCH_PAGE_SIZE)
+            inspect(at, raw, held);
     }
 }
 
 /* Marks table frames that the heap holds; ARM has up to four tables in one. */
+static void see_table(uint64_t base, uint64_t raw, const struct walk_window *windows,
+                      unsigned count, const uint32_t *held)
+{
+    sh_paddr frame;
+
+    if (!walk_is_table(raw) || is_private(base) || !near(windows, count, base))
+        return;
+    frame = walk_table(raw) & ~(PAGE - 1);
+    if (bit(held, frame))
+        see(frame);
+}
+
 static void see_tables(const struct walk_window *windows, unsigned count, const uint32_t *held)
 {
-    for (uint64_t base = 0; base < SPACE; base += top_size()) {
-        uint64_t raw = walk_top(0, (uintptr_t)base);
-        sh_paddr frame;
+    static uint64_t raw[WALK_TOPS];
+    uint64_t size = top_size();
 
-        if (!walk_is_table(raw) || is_private(base) || !near(windows, count, base))
-            continue;
-        frame = walk_table(raw) & ~(PAGE - 1);
-        if (bit(held, frame))
-            see(frame);
+    for (uint64_t base = 0; base < SPACE; base += WALK_TOPS * size) {
+        walk_tops(0, (uintptr_t)base, WALK_TOPS, raw);
+        for (unsigned i = 0; i < WALK_TOPS; i++)
+            if (raw[i] != 0)
+                see_table(base + i * size, raw[i], windows, count, held);
     }
 }
 

@@ -19,9 +19,19 @@ struct walk_page {
  * without the bits that the machine itself changes. */
 unsigned walk_top_shift(void);
 uint64_t walk_top(unsigned directory, uintptr_t address);
+/* `count` of them at once, the first for `address`: no more than WALK_TOPS, all in one GiB. */
+#define WALK_TOPS 64u
+void walk_tops(unsigned directory, uintptr_t address, unsigned count, uint64_t *raw);
 bool walk_is_table(uint64_t raw_top);
 sh_paddr walk_table(uint64_t raw_top);
 uint64_t walk_leaf(uint64_t raw_top, uintptr_t address);
+/* 64 bits of an entry in 32, so that a copy of all tables stays small. */
+static inline uint32_t walk_check(uint64_t raw)
+{
+    return (uint32_t)raw ^ (uint32_t)(raw >> 32);
+}
+/* The first entry of the table in [from, to) whose check is another, or `to`; no checks = all are 0. */
+size_t walk_differing(uint64_t raw_top, const uint32_t *checks, size_t from, size_t to);
 void walk_decode(uint64_t raw_leaf, uintptr_t address, struct walk_page *page);
 /* Can this machine forbid execution now? */
 bool walk_has_execute_never(void);

@@ -27,6 +27,15 @@ uint64_t walk_top(unsigned directory, uintptr_t address)
     return entry(k_directory_root(directory, address), address >> 20);
 }
 
+void walk_tops(unsigned directory, uintptr_t address, unsigned count, uint64_t *raw)
+{
+    const uint32_t *entries = k_phys(k_directory_root(directory, address));
+
+    entries += address >> 20;
+    for (unsigned i = 0; i < count; i++)
+        raw[i] = entries[i];
+}
+
 bool walk_is_table(uint64_t raw_top)
 {
     return (raw_top & KIND) == 1;
@@ -40,6 +49,15 @@ sh_paddr walk_table(uint64_t raw_top)
 uint64_t walk_leaf(uint64_t raw_top, uintptr_t address)
 {
     return entry(walk_table(raw_top), address >> 12 & 255);
+}
+
+size_t walk_differing(uint64_t raw_top, const uint32_t *checks, size_t from, size_t to)
+{
+    const uint32_t *entries = k_phys(walk_table(raw_top));
+
+    while (from < to && entries[from] == (checks != NULL ? checks[from] : 0))
+        from++;
+    return from;
 }
 
 void walk_decode(uint64_t raw_leaf, uintptr_t address, struct walk_page *page)

@@ -1,6 +1,6 @@
 /*
  * Raw x86 descriptors for the audit, from the processor's manual: volume 3, "32-bit paging" and
- * "PAE paging".  The mode is read from CR4.PAE.  Accessed and dirty bits are left out.
+ * "PAE paging".  The mode is read from CR4.PAE, once.  Accessed and dirty bits are left out.
  */
 #include "walk.h"
 
@@ -16,18 +16,26 @@
 
 static bool is_pae(void)
 {
+    static enum { UNKNOWN, TWO_LEVEL, PAE } mode; /* never changes once the audit is asked */
     uint32_t cr4;
 
-    __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
-    return (cr4 & 0x20) != 0;
+    if (mode == UNKNOWN) {
+        __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+        mode = (cr4 & 0x20) != 0 ? PAE : TWO_LEVEL;
+    }
+    return mode == PAE;
+}
+
+static uint64_t raw_of(const void *table, size_t index, bool pae)
+{
+    uint64_t raw = pae ? ((const uint64_t *)table)[index] : ((const uint32_t *)table)[index];
+
+    return (raw & P) != 0 ? raw & ~(uint64_t)ACCESSED_DIRTY : raw;
 }
 
 static uint64_t entry(sh_paddr table, uintptr_t index)
 {
-    const void *p = k_phys(table);
-    uint64_t raw = is_pae() ? ((const uint64_t *)p)[index] : ((const uint32_t *)p)[index];
-
-    return (raw & P) != 0 ? raw & ~(uint64_t)ACCESSED_DIRTY : raw;
+    return raw_of(k_phys(table), index, is_pae());
 }
 
 unsigned walk_top_shift(void)
@@ -46,6 +54,18 @@ uint64_t walk_top(unsigned directory, uintptr_t address)
     return (quarter & P) != 0 ? entry(quarter & FRAME, address >> 21 & 511) : 0;
 }
 
+void walk_tops(unsigned directory, uintptr_t address, unsigned count, uint64_t *raw)
+{
+    sh_paddr root = k_directory_root(directory, address);
+    bool pae = is_pae();
+    size_t first = pae ? address >> 21 & 511 : address >> 22;
+    uint64_t quarter = pae ? ((const uint64_t *)k_phys(root))[address >> 30] : P;
+    const void *table = k_phys(pae ? quarter & FRAME : root);
+
+    for (unsigned i = 0; i < count; i++)
+        raw[i] = (quarter & P) != 0 ? raw_of(table, first + i, pae) : 0;
+}
+
 bool walk_is_table(uint64_t raw_top)
 {
     return (raw_top & P) != 0 && (raw_top & PS) == 0;
@@ -59,6 +79,17 @@ sh_paddr walk_table(uint64_t raw_top)
 uint64_t walk_leaf(uint64_t raw_top, uintptr_t address)
 {
     return entry(raw_top & FRAME, address >> 12 & (is_pae() ? 511 : 1023));
+}
+
+size_t walk_differing(uint64_t raw_top, const uint32_t *checks, size_t from, size_t to)
+{
+    const void *table = k_phys(raw_top & FRAME);
+    bool pae = is_pae();
+
+    while (from < to &&
+           walk_check(raw_of(table, from, pae)) == (checks != NULL ? checks[from] : 0))
+        from++;
+    return from;
 }
 
 void walk_decode(uint64_t raw_leaf, uintptr_t address, struct walk_page *page)
