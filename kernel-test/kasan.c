@@ -94,6 +94,11 @@ void __asan_handle_no_return(void)
 {
 }
 
+void kasan_check(const void *p, size_t size, bool write)
+{
+    CHECK_ACCESS((uintptr_t)p, size, write);
+}
+
 void *kasan_memset(void *to, int value, size_t size)
 {
     CHECK_ACCESS((uintptr_t)to, size, true);

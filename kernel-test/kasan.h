@@ -43,6 +43,9 @@ void kasan_report(const struct kasan_access *access);
  * believes that a check changes nothing. */
 extern volatile unsigned long kasan_checked, kasan_reported;
 
+/* One check of a range, for a function without instrumentation (no_sanitize_address) that goes over all of it. */
+void kasan_check(const void *p, size_t size, bool write);
+
 /* As their namesakes of the C library. */
 void *kasan_memset(void *to, int value, size_t size);
 void *kasan_memcpy(void *restrict to, const void *restrict from, size_t size);
