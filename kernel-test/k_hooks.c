@@ -41,7 +41,7 @@ void sh_kernel_frame_free(sh_paddr frame, size_t size)
 void *sh_kernel_phys_to_virt(sh_paddr address)
 {
     enter();
-    if (k_interrupts(false))
+    if (k_interrupts_are_on())
         k_panic("sh_kernel_phys_to_virt was called with interrupts on", (uintptr_t)address);
     return k_phys_window(address);
 }

@@ -109,6 +109,7 @@ extern void (*k_crash_hook)(uintptr_t address);
 bool k_faults(void (*fn)(void *), void *arg);
 /* Switches interrupts; returns whether they were on. */
 bool k_interrupts(bool on);
+bool k_interrupts_are_on(void);
 bool k_in_interrupt(void);
 /* After a jump out of an interrupt handler: interrupts on, k_in_interrupt false, timer stopped. */
 void k_interrupt_reset(void);

@@ -148,19 +148,22 @@ void k_tlb_flush(uintptr_t base, size_t size)
             flush_page(base + done);
 }
 
-void *k_phys_window(sh_paddr address)
+static void *next_scratch_page(sh_paddr address)
 {
     struct k_cpu *cpu = k_this();
     uintptr_t pages = SCRATCH + cpu->number * K_SLOT_SIZE, virtual = pages + cpu->scratch * 4096u;
 
-    if (!scratch)
-        return k_phys(address);
     private_table[virtual >> 12 & (LEAVES - 1)] = 0;
     flush_page(virtual);
     cpu->scratch = (cpu->scratch + 1) % K_SCRATCH_COUNT;
     virtual = pages + cpu->scratch * 4096u;
     k_slot_map(virtual, address);
     return (void *)(virtual + ((uintptr_t)address & 4095));
+}
+
+void *k_phys_window(sh_paddr address)
+{
+    return scratch ? next_scratch_page(address) : k_phys(address);
 }
 
 sh_paddr k_directory_root(unsigned number, uintptr_t address)

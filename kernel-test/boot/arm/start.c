@@ -50,16 +50,23 @@ void k_pause(void)
     __asm__ volatile("yield" : : : "memory");
 }
 
-bool k_interrupts(bool on)
+bool k_interrupts_are_on(void)
 {
     uint32_t status;
 
     __asm__ volatile("mrs %0, cpsr" : "=r"(status) : : "memory");
+    return (status & 0x80) == 0;
+}
+
+bool k_interrupts(bool on)
+{
+    bool were_on = k_interrupts_are_on();
+
     if (on)
         __asm__ volatile("cpsie i" : : : "memory");
     else
         __asm__ volatile("cpsid i" : : : "memory");
-    return (status & 0x80) == 0;
+    return were_on;
 }
 
 static void start_cycle_counter(void)

@@ -158,15 +158,13 @@ void *k_phys(sh_paddr address)
     return (void *)(K_DIRECT_BASE + (uintptr_t)address);
 }
 
-void *k_phys_window(sh_paddr address)
+static void *next_scratch_page(sh_paddr address)
 {
     struct k_cpu *cpu = k_this();
     uintptr_t pages = SCRATCH + cpu->number * K_SLOT_SIZE, virtual = pages + cpu->scratch * 4096u;
     size_t index;
     void *table;
 
-    if (!scratch)
-        return k_phys(address);
     table = leaf_entry_table(virtual, &index);
     set(table, index, 0);
     x86_flush_page(virtual);
@@ -175,6 +173,11 @@ void *k_phys_window(sh_paddr address)
     table = leaf_entry_table(virtual, &index);
     set(table, index, (address & ADDRESS_BITS) | PRESENT | WRITABLE | nx);
     return (void *)(virtual + (uintptr_t)(address & 4095));
+}
+
+void *k_phys_window(sh_paddr address)
+{
+    return scratch ? next_scratch_page(address) : k_phys(address);
 }
 
 void k_slot_map(uintptr_t address, sh_paddr frame)

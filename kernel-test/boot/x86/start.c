@@ -75,16 +75,23 @@ void k_pause(void)
     __asm__ volatile("pause" : : : "memory");
 }
 
-bool k_interrupts(bool on)
+bool k_interrupts_are_on(void)
 {
     uint32_t flags;
 
     __asm__ volatile("pushf; pop %0" : "=r"(flags) : : "memory");
+    return (flags & 0x200) != 0;
+}
+
+bool k_interrupts(bool on)
+{
+    bool were_on = k_interrupts_are_on();
+
     if (on)
         __asm__ volatile("sti" : : : "memory");
     else
         __asm__ volatile("cli" : : : "memory");
-    return (flags & 0x200) != 0;
+    return were_on;
 }
 
 /* The direct map exists from the first instruction on, so the loader's structures are read
