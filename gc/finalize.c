@@ -13,6 +13,11 @@
  *
  * A pass takes each record from its ring and puts it to the ones that are done; when the ring is empty the
  * pass is over.  So it can stop at any record, and records may come and go meanwhile.
+ *
+ * The records of a span are a tree, sorted by a number that says which object and which kind: at depth n the
+ * number's bit n, from the lowest, says on which side.  Nothing is balanced, and no order of arrival makes the
+ * tree deeper than the number has bits: 13 records in a span of 2048 slots.  The last one below a record can
+ * take its place.
  */
 #include "gc/finalize.h"
 
@@ -24,9 +29,12 @@
 enum special_kind { FINALIZER, WEAK };
 
 struct gc_special {
-    struct gc_special *next;  /* of the same span */
+    union {
+        struct gc_special *child[2]; /* of the same span */
+        uintptr_t running;           /* the object, while its finalizer runs */
+    };
     struct gc_link link;      /* of the ring that it is on */
-    struct gc_span *gs;       /* NULL = free, or its object is gone */
+    struct gc_span *gs;       /* NULL = free, its object is gone, or it runs */
     uint32_t index;
     uint8_t kind;             /* enum special_kind */
     bool due;
@@ -46,7 +54,7 @@ static struct {
     struct gc_link weak, weak_done;
     struct gc_link finalizers, finalizers_done;
     struct gc_link due, due_marked;
-    struct gc_link running;
+    struct gc_link running, running_marked;
 } ring;
 
 static struct gc_special *special_of_link(struct gc_link *link)
@@ -56,7 +64,7 @@ static struct gc_special *special_of_link(struct gc_link *link)
 
 static uintptr_t object_of(const struct gc_special *special)
 {
-    return gc_object(special->gs, special->index);
+    return special->gs == NULL ? special->running : gc_object(special->gs, special->index);
 }
 
 static void move_to(struct gc_link *list, struct gc_special *special)
@@ -70,28 +78,54 @@ static bool is_marked(const struct gc_special *special)
     return gc_is_marked(special->gs, special->index);
 }
 
+static uint32_t key_of(uint32_t index, enum special_kind kind)
+{
+    return index * 2 + kind;
+}
+
+/* Where the record of an object is, or belongs. */
 static struct gc_special **find(struct gc_span *gs, uint32_t index, enum special_kind kind)
 {
     struct gc_special **link = &gs->specials;
-    while (*link != NULL && ((*link)->index != index || (*link)->kind != kind)) {
-        link = &(*link)->next;
+    for (uint32_t path = key_of(index, kind); *link != NULL; path >>= 1) {
+        if ((*link)->index == index && (*link)->kind == kind) {
+            break;
+        }
+        link = &(*link)->child[path & 1];
     }
     return link;
 }
 
-static void hang(struct gc_special *special, struct gc_span *gs, uint32_t index)
+/* At what `find` has given. */
+static void hang(struct gc_special **link, struct gc_special *special, struct gc_span *gs, uint32_t index)
 {
     special->gs = gs;
     special->index = index;
-    special->next = gs->specials;
-    gs->specials = special;
+    special->child[0] = special->child[1] = NULL;
+    *link = special;
+}
+
+/* Some record below this one that has none below it, or this one. */
+static struct gc_special **last_below(struct gc_special **link)
+{
+    struct gc_special **next = link;
+    while (*next != NULL) {
+        link = next;
+        next = &(*link)->child[(*link)->child[0] == NULL];
+    }
+    return link;
 }
 
 /* Takes a record from its span. */
 static struct gc_special *unhang(struct gc_special **link)
 {
-    struct gc_special *special = *link;
-    *link = special->next;
+    struct gc_special *special = *link, **end = last_below(link), *last = *end;
+    *end = NULL;
+    if (last != special) {
+        last->child[0] = special->child[0];
+        last->child[1] = special->child[1];
+        *link = last;
+    }
     special->gs = NULL;
     return special;
 }
@@ -119,7 +153,8 @@ void gc_special_move(struct gc_span *from, uint32_t index, struct gc_span *to, u
     for (enum special_kind kind = FINALIZER; kind <= WEAK; kind++) {
         struct gc_special **link = find(from, index, kind);
         if (*link != NULL) {
-            hang(unhang(link), to, to_index);
+            struct gc_special *special = unhang(link);
+            hang(find(to, to_index, kind), special, to, to_index);
         }
     }
 }
@@ -127,26 +162,27 @@ void gc_special_move(struct gc_span *from, uint32_t index, struct gc_span *to, u
 void gc_special_start(void)
 {
     gc_list_splice(&ring.due, &ring.due_marked);
-    for (struct gc_link *link = ring.running.next; link != &ring.running; link = link->next) {
-        const struct gc_special *special = special_of_link(link);
-        if (special->gs != NULL) {
-            gc_mark_word(object_of(special));
-        }
+    gc_list_splice(&ring.running, &ring.running_marked);
+}
+
+/* The first of a ring, which is then on the other; false = it is empty. */
+static bool mark_first(struct gc_link *from, struct gc_link *to)
+{
+    if (gc_list_empty(from)) {
+        return false;
     }
+    struct gc_special *special = special_of_link(from->next);
+    gc_mark_word(object_of(special));
+    move_to(to, special);
+    return true;
 }
 
 size_t gc_special_mark_due(void)
 {
-    size_t cost = 0;
     arch_flags flags = gc_lock();
-    if (!gc_list_empty(&ring.due)) {
-        struct gc_special *special = special_of_link(ring.due.next);
-        gc_mark_word(object_of(special));
-        move_to(&ring.due_marked, special);
-        cost = GC_SPAN_COST;
-    }
+    bool some = mark_first(&ring.due, &ring.due_marked) || mark_first(&ring.running, &ring.running_marked);
     gc_unlock(flags);
-    return cost;
+    return some ? GC_SPAN_COST : 0;
 }
 
 /* A step of a pass: each of some records of `from` goes to `to`, or to what `gone` does with it.  0 = none
@@ -235,7 +271,7 @@ static int record_for(const void *object, enum special_kind kind, struct gc_spec
         special->kind = (uint8_t)kind;
         special->due = false;
         special->seal = kind == WEAK ? (uintptr_t)special ^ SEAL : 0;
-        hang(special, gs, index);
+        hang(find(gs, index, kind), special, gs, index);
         gc_list_push(kind == WEAK ? &ring.weak : &ring.finalizers, &special->link);
     }
     *out = special;
@@ -286,11 +322,10 @@ static struct gc_special *take_due(void **object)
     struct gc_link *link = !gc_list_empty(&ring.due) ? ring.due.next : ring.due_marked.next;
     struct gc_special *special = link == &ring.due_marked ? NULL : special_of_link(link);
     if (special != NULL) {
-        struct gc_span *gs = special->gs;
         *object = (void *)object_of(special);
-        unhang(find(gs, special->index, FINALIZER));
-        special->gs = gs; /* kept by the ring */
-        move_to(&ring.running, special);
+        unhang(find(special->gs, special->index, FINALIZER));
+        special->running = (uintptr_t)*object; /* kept by the ring */
+        move_to(&ring.running_marked, special);
         if (gc.black) {
             gc_mark_word((uintptr_t)*object);
         }
@@ -307,6 +342,9 @@ size_t sh_gc_run_finalizers(size_t most)
     while (gc.started && !mm_dead() && count < most && (special = take_due(&object)) != NULL) {
         special->fn(object, special->arg);
         arch_flags flags = gc_lock();
+        if (gc.black) {
+            gc_mark_word(object_of(special)); /* it was held when the cycle began */
+        }
         gc_list_remove(&special->link);
         gc_unlock(flags);
         mm_fixed_recycle(&records, special);
@@ -368,6 +406,7 @@ void gc_special_each_due(void (*each)(const void *low, const void *high, void *a
     each_of(&ring.due, each);
     each_of(&ring.due_marked, each);
     each_of(&ring.running, each);
+    each_of(&ring.running_marked, each);
 }
 
 static int ring_verify(const struct gc_link *list, enum special_kind kind)

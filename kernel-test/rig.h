@@ -85,6 +85,10 @@ void rig_log_clear(void);
 /* Counts a fault against the running test: its next rig_reset fails.  Only booted; any context. */
 void rig_blame(void);
 
+/* Instructions that fn(arg) takes, in a copy of the program: nothing has happened here.  0 = they cannot be
+ * counted. */
+unsigned long rig_instructions(void (*fn)(void *), void *arg);
+
 /* True where the heap stands on real page tables. */
 bool rig_is_machine(void);
 

@@ -17,6 +17,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cpu.h"
@@ -610,6 +612,52 @@ unsigned long rig_failed(void)
 void rig_probe(void (*probe)(void))
 {
     probe_fn = probe;
+}
+
+/* Stops before and after the call. */
+static _Noreturn void be_stepped(void (*fn)(void *), void *arg)
+{
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+        _exit(1);
+    raise(SIGSTOP);
+    fn(arg);
+    raise(SIGSTOP);
+    _exit(0);
+}
+
+/* What lies between the two stops; 0 = it did not come to the second. */
+static unsigned long count_steps(void (*fn)(void *), void *arg)
+{
+    unsigned long count = 0, stops = 0;
+    pid_t child = fork();
+    int status;
+
+    if (child == 0)
+        be_stepped(fn, arg);
+    if (child < 0)
+        return 0;
+    while (stops < 2 && waitpid(child, &status, 0) == child && WIFSTOPPED(status) &&
+           (WSTOPSIG(status) == SIGSTOP || WSTOPSIG(status) == SIGTRAP)) {
+        stops += WSTOPSIG(status) == SIGSTOP;
+        count++;
+        if (stops < 2 && ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) != 0)
+            break;
+    }
+    kill(child, SIGKILL);
+    waitpid(child, &status, 0);
+    return stops == 2 ? count : 0;
+}
+
+static void do_nothing(void *arg)
+{
+    (void)arg;
+}
+
+unsigned long rig_instructions(void (*fn)(void *), void *arg)
+{
+    unsigned long empty = count_steps(do_nothing, NULL), count = count_steps(fn, arg);
+
+    return empty == 0 || count == 0 ? 0 : count - empty + 1;
 }
 
 bool rig_is_machine(void)

@@ -460,7 +460,98 @@ static void a_forged_reference_is_harmless(void)
     EXPECT_WHOLE();
 }
 
+/* ---- many in a span ---- */
+
+#define SPAN_OBJECTS 200u
+
+/* What hangs at each object of a span comes and goes in any order, and each keeps its own. */
+static void what_hangs_at_the_objects_of_a_span_is_kept_apart(void)
+{
+    static struct {
+        void *object;
+        struct sh_gc_weak weak;
+        bool finalizer, referred, was_referred;
+    } slot[SPAN_OBJECTS];
+    uint32_t seed = 11;
+    void **table;
+    start();
+    table = t_root[0] = t_gc_take(SPAN_OBJECTS * T_WORD, 0);
+    for (unsigned i = 0; i < SPAN_OBJECTS; i++) {
+        table[i] = slot[i].object = t_gc_take(16, SH_GC_NOSCAN);
+        slot[i].finalizer = slot[i].referred = slot[i].was_referred = false;
+    }
+    for (unsigned round = 0; round < (rig_is_machine() ? 2000u : 20000u); round++) {
+        unsigned i = t_below(&seed, SPAN_OBJECTS);
+        switch (t_below(&seed, 5)) {
+        case 0: case 1:
+            EXPECT_EQ(sh_gc_set_finalizer(slot[i].object, slot[i].finalizer ? NULL : note, (void *)(uintptr_t)i), SH_OK);
+            slot[i].finalizer = !slot[i].finalizer;
+            break;
+        case 2: case 3:
+            EXPECT_EQ(sh_gc_weak_create(&slot[i].weak, slot[i].object), SH_OK);
+            slot[i].referred = slot[i].was_referred = true;
+            break;
+        default:
+            sh_free(slot[i].object);
+            EXPECT(!slot[i].was_referred || sh_gc_weak_get(slot[i].weak) == NULL);
+            table[i] = slot[i].object = t_gc_take(16, SH_GC_NOSCAN);
+            slot[i].finalizer = slot[i].referred = false;
+        }
+        for (unsigned k = 0; k < SPAN_OBJECTS; k++) {
+            EXPECT(!slot[k].referred || sh_gc_weak_get(slot[k].weak) == slot[k].object);
+        }
+        if (round % 100 == 0) {
+            EXPECT_EQ(sh_verify(), 0);
+        }
+    }
+    unsigned finalizers = 0;
+    for (unsigned i = 0; i < SPAN_OBJECTS; i++) {
+        finalizers += slot[i].finalizer;
+        if (i % 4 != 0) {
+            EXPECT_EQ(sh_gc_set_finalizer(slot[i].object, NULL, NULL), SH_OK);
+            finalizers -= slot[i].finalizer;
+        }
+    }
+    t_root[0] = NULL;
+    sh_gc_collect();
+    EXPECT_WHOLE();
+    EXPECT(finalizers > 5 && finalizers <= MOST);
+    EXPECT_EQ(run_all(), finalizers);
+    for (unsigned i = 0; i < SPAN_OBJECTS; i++) {
+        EXPECT(sh_gc_weak_get(slot[i].weak) == NULL);
+        EXPECT(i % 4 != 0 || has_run(slot[i].object) == slot[i].finalizer);
+    }
+    EXPECT_WHOLE();
+}
+
 /* ---- late ---- */
+
+static unsigned steps_inside;
+
+static void begin_a_cycle_and_revive(void *object, void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < steps_inside && !sh_gc_step(1); i++) {
+    }
+    sh_gc_write(&t_root[T_ROOTS - 1], object);
+}
+
+/* Nothing but that keeps the object: no stack is looked at here, and the root was already. */
+static void a_finalizer_that_runs_when_a_cycle_begins_keeps_its_object(void)
+{
+    for (steps_inside = 1; steps_inside < T_ROOTS + 60; steps_inside += steps_inside < T_ROOTS - 30 ? 20 : 1) {
+        start();
+        void **p = t_gc_take(64, 0), **child = t_gc_take(64, 0);
+        p[0] = child;
+        EXPECT_EQ(sh_gc_set_finalizer(p, begin_a_cycle_and_revive, NULL), SH_OK);
+        sh_gc_collect();
+        EXPECT_EQ(run_all(), 1);
+        t_gc_step_to(GC_IDLE, 1);
+        EXPECT(t_lives(p) && t_lives(child));
+        EXPECT_WHOLE();
+    }
+}
+
 
 static bool refer_to(const struct sh_object *object, void *arg)
 {
@@ -516,6 +607,9 @@ static const struct test tests[] = {
     { "free_clears_weak_references_at_once", free_clears_weak_references_at_once },
     { "weak_get_while_a_cycle_marks_keeps_the_object", weak_get_while_a_cycle_marks_keeps_the_object },
     { "weak_get_never_gives_what_the_sweep_takes", weak_get_never_gives_what_the_sweep_takes },
+    { "what_hangs_at_the_objects_of_a_span_is_kept_apart", what_hangs_at_the_objects_of_a_span_is_kept_apart },
+    { "a_finalizer_that_runs_when_a_cycle_begins_keeps_its_object",
+      a_finalizer_that_runs_when_a_cycle_begins_keeps_its_object },
     { "a_forged_reference_is_harmless", a_forged_reference_is_harmless },
 };
 

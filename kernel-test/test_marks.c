@@ -218,7 +218,7 @@ static void one_span_less(void) { SET(gc.span_count, gc.span_count - 1); }
 
 /* How a record of a finalizer or a weak reference begins. */
 struct special_begin {
-    struct gc_special *next;
+    struct gc_special *child[2];
     struct gc_link link;
     struct gc_span *gs;
     uint32_t index;
@@ -234,7 +234,7 @@ static void special_elsewhere(void) { SET(record()->gs, listed); }
 static void special_past(void) { SET(record()->index, special->slots); }
 static void special_of_free(void) { SET(record()->index, free_slot(special)); }
 static void special_of_other_kind(void) { SET(record()->kind, (uint8_t)(record()->kind ^ 1)); }
-static void special_not_hung(void) { SET(special->specials, record()->next); }
+static void special_not_hung(void) { SET(special->specials, record()->child[1]); }
 static void special_ring_stray(void) { SET(record()->link.next, (struct gc_link *)(void *)stray); }
 static void special_ring_null(void) { SET(record()->link.next, NULL); }
 static void special_ring_back(void) { SET(record()->link.next->prev, (struct gc_link *)(void *)stray); }

@@ -194,6 +194,138 @@ static void no_step_looks_into_more_than_it_says(void)
     }
 }
 
+/* ---- instructions, where they can be counted ---- */
+
+#define OTHERS_MAY_ADD 2000u /* two records, a dozen hops each, found and replaced; not optimized, sanitized */
+
+static void *victim;
+
+/* Objects of one span, each with a weak reference and a finalizer: as many as it has slots, or one.  The victim
+ * is the first, the last, or one between. */
+static void start_with_specials(bool many, unsigned part)
+{
+    start();
+    unsigned count = many ? mm_class[mm_class_of(8)].slots : 1;
+    void *span = NULL;
+    for (unsigned i = 0; i < count; i++) {
+        struct sh_gc_weak weak;
+        void *p = t_gc_take(8, SH_GC_NOSCAN);
+        EXPECT_EQ(sh_gc_weak_create(&weak, p), SH_OK);
+        EXPECT_EQ(sh_gc_set_finalizer(p, never, NULL), SH_OK);
+        EXPECT(span == NULL || span == t_gc_span(p));
+        span = t_gc_span(p);
+        victim = i == (count - 1) * part / 2 ? p : victim;
+    }
+}
+
+static void free_it(void *arg)
+{
+    (void)arg;
+    sh_free(victim);
+}
+
+static void drop_its_finalizer(void *arg)
+{
+    (void)arg;
+    sh_gc_set_finalizer(victim, NULL, NULL);
+}
+
+static void change_its_finalizer(void *arg)
+{
+    (void)arg;
+    sh_gc_set_finalizer(victim, never, NULL);
+}
+
+static void refer_to_it_again(void *arg)
+{
+    struct sh_gc_weak weak;
+    (void)arg;
+    sh_gc_weak_create(&weak, victim);
+}
+
+static void step_once(void *arg)
+{
+    (void)arg;
+    sh_gc_step(1);
+}
+
+static void run_a_finalizer(void *arg)
+{
+    (void)arg;
+    sh_gc_run_finalizers(1);
+}
+
+static void expect_same_cost(const char *name, unsigned long alone, unsigned long among_others)
+{
+    if (among_others > alone + OTHERS_MAY_ADD) {
+        t_fail(__FILE__, __LINE__, "%s: %lu instructions, among others %lu", name, alone, among_others);
+    }
+}
+
+/* One record at most is looked at by a call, and by a step of 1 word. */
+static void what_hangs_at_other_objects_costs_nothing(void)
+{
+    static const struct {
+        const char *name;
+        enum gc_phase phase;
+        void (*fn)(void *);
+    } calls[] = {
+        { "free", GC_IDLE, free_it },
+        { "finalizer dropped", GC_IDLE, drop_its_finalizer },
+        { "finalizer changed", GC_IDLE, change_its_finalizer },
+        { "weak reference", GC_IDLE, refer_to_it_again },
+        { "free while a cycle marks", GC_MARK, free_it },
+        { "weak reference cleared", GC_WEAK, step_once },
+        { "finalizer due", GC_FINALIZERS, step_once },
+        { "due one marked", GC_REVIVE, step_once },
+        { "finalizer run", GC_SWEEP, run_a_finalizer },
+    };
+    for (unsigned i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        unsigned long cost[4];
+        for (unsigned k = 0; k < 4; k++) {
+            start_with_specials(k != 0, k - (k != 0));
+            if (calls[i].phase != GC_IDLE) {
+                t_gc_step_to(calls[i].phase, 1);
+            }
+            cost[k] = rig_instructions(calls[i].fn, NULL);
+            expect_same_cost(calls[i].name, cost[0], cost[k]);
+        }
+    }
+}
+
+static unsigned nested;
+static unsigned long cost_below;
+
+/* Runs another finalizer inside its own, and so on. */
+static void run_inside(void *object, void *arg)
+{
+    (void)object;
+    (void)arg;
+    if (--nested != 0) {
+        sh_gc_run_finalizers(1);
+    } else {
+        cost_below = rig_instructions(step_once, NULL);
+    }
+}
+
+static unsigned long cost_of_a_start_below(unsigned finalizers)
+{
+    start();
+    for (unsigned i = 0; i < finalizers; i++) {
+        EXPECT_EQ(sh_gc_set_finalizer(t_gc_take(16, 0), run_inside, NULL), SH_OK);
+    }
+    sh_gc_collect();
+    nested = finalizers;
+    EXPECT_EQ(sh_gc_run_finalizers(1), 1);
+    return cost_below;
+}
+
+static void a_cycle_begins_as_fast_inside_many_finalizers(void)
+{
+    unsigned most = rig_is_machine() ? 20 : 300;
+    expect_same_cost("start, by finalizers that run", cost_of_a_start_below(1), cost_of_a_start_below(most));
+}
+
 static void a_step_without_work_goes_on_all_the_same(void)
 {
     start();
@@ -398,6 +530,8 @@ static const struct test tests[] = {
       steps_through_finalizers_and_weak_references_are_short },
     { "steps_through_dead_spans_are_short", steps_through_dead_spans_are_short },
     { "no_step_looks_into_more_than_it_says", no_step_looks_into_more_than_it_says },
+    { "what_hangs_at_other_objects_costs_nothing", what_hangs_at_other_objects_costs_nothing },
+    { "a_cycle_begins_as_fast_inside_many_finalizers", a_cycle_begins_as_fast_inside_many_finalizers },
     { "steps_are_short_while_the_heap_grows", steps_are_short_while_the_heap_grows },
     { "a_step_without_work_goes_on_all_the_same", a_step_without_work_goes_on_all_the_same },
     { "a_cycle_begins_when_the_goal_is_reached", a_cycle_begins_when_the_goal_is_reached },

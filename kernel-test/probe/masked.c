@@ -158,6 +158,37 @@ static void collected(const char *name, size_t unused)
     sh_gc_collect();
     say("gc-collect");
 }
+
+static void never(void *object, void *arg)
+{
+    (void)object;
+    (void)arg;
+}
+
+/* Spans of 8-byte objects, a finalizer and a weak reference at each: half of them are freed, the others lost. */
+static void specials(const char *name, size_t unused)
+{
+    static void *object[3000];
+    struct sh_gc_weak weak;
+
+    (void)unused;
+    bench_heap(64 * MIB, false);
+    if (sh_gc_init(NULL) != SH_OK)
+        bench_fail("no collector");
+    probe_longest = 0;
+    for (unsigned i = 0; i < 3000; i++) {
+        object[i] = sh_gc_malloc(8, SH_GC_NOSCAN);
+        if (object[i] == NULL || sh_gc_weak_create(&weak, object[i]) != SH_OK ||
+            sh_gc_set_finalizer(object[i], never, NULL) != SH_OK)
+            bench_fail("out of memory");
+    }
+    for (unsigned i = 0; i < 3000; i += 2)
+        sh_free(object[i]);
+    while (!step())
+        ;
+    sh_gc_run_finalizers(SIZE_MAX);
+    say(name);
+}
 #endif
 
 const struct bench_entry bench_masked_loads[] = {
@@ -169,6 +200,7 @@ const struct bench_entry bench_masked_loads[] = {
     { others, 0, { "masked/realloc" } },
 #ifndef WITHOUT_GC
     { collected, 0, { "masked/gc-steps" } },
+    { specials, 0, { "masked/gc-specials" } },
 #endif
     { NULL, 0, { NULL } },
 };
