@@ -1,6 +1,6 @@
 /*
- * Roots (see roots.h).  The ranges are a list under the roots lock; a cycle looks at each of them once,
- * in pieces, and remembers in the range how far it is.
+ * Roots (see roots.h).  The ranges are a list under the roots lock; a cycle goes through it once, in pieces,
+ * and remembers the place: what stands before that is done, or came later.
  *
  * A range that comes while a cycle marks is looked at at once: what it refers to may be reached by nothing
  * else.  One that goes and was not looked at yet likewise: the thread that takes it away may have read it.
@@ -17,7 +17,6 @@
 struct range {
     struct range *next;
     const uintptr_t *low, *high; /* whole words */
-    const uintptr_t *at;         /* looked at to here */
     const void *start;           /* as it was given */
     size_t size;
 };
@@ -25,15 +24,19 @@ struct range {
 static struct mm_fixed records = { .size = sizeof(struct range) };
 static struct mm_lock lock = MM_LOCK_INIT(MM_RANK_GC_ROOTS);
 static struct range *ranges;
-static struct range *left; /* the first that may not be done */
+static const struct range *left; /* the first that is not done */
+static const uintptr_t *at;      /* of that one: looked at to here */
+
+static void go_to(const struct range *range)
+{
+    left = range;
+    at = range == NULL ? NULL : range->low;
+}
 
 void gc_roots_start(void)
 {
     arch_flags flags = mm_lock(&lock);
-    for (struct range *range = ranges; range != NULL; range = range->next) {
-        range->at = range->low;
-    }
-    left = ranges;
+    go_to(ranges);
     mm_unlock(&lock, flags);
 }
 
@@ -121,14 +124,14 @@ static size_t ranges_some(size_t budget)
     size_t done = 0;
     arch_flags flags = mm_lock(&lock);
     while (left != NULL && done < budget) {
-        const uintptr_t *from = left->at;
+        const uintptr_t *from = at;
         arch_flags inner = gc_lock();
-        left->at = gc_mark_range(from, left->high, budget - done);
+        at = gc_mark_range(from, left->high, budget - done);
         gc_unlock(inner);
-        done += (size_t)(left->at - from);
-        if (left->at == left->high) {
+        done += (size_t)(at - from);
+        if (at == left->high) {
             done += GC_SPAN_COST;
-            left = left->next;
+            go_to(left->next);
         }
     }
     mm_unlock(&lock, flags);
@@ -189,11 +192,10 @@ int sh_gc_add_root(const void *start, size_t size)
     if (range == NULL) {
         return SH_E_NOMEM;
     }
-    *range = (struct range){ NULL, word_up(start), word_down((const char *)start + size), NULL, start, size };
+    *range = (struct range){ NULL, word_up(start), word_down((const char *)start + size), start, size };
     if (range->high < range->low) {
         range->high = range->low;
     }
-    range->at = range->high;
     arch_flags flags = mm_lock(&lock);
     for (const struct range *other = ranges; other != NULL; other = other->next) {
         if (mm_ranges_meet(base, size, (uintptr_t)other->start, other->size)) {
@@ -216,15 +218,21 @@ void sh_gc_remove_root(const void *start)
     if (!gc.started || mm_dead()) {
         return;
     }
+    bool waits = false; /* it stands behind the one that is looked at */
+    const uintptr_t *from = NULL;
     arch_flags flags = mm_lock(&lock);
     struct range **link = &ranges;
     while (*link != NULL && (*link)->start != start) {
+        waits = waits || *link == left;
         link = &(*link)->next;
     }
     struct range *range = *link;
     if (range != NULL) {
         *link = range->next;
-        left = left == range ? range->next : left;
+        from = range == left ? at : waits ? range->low : range->high;
+        if (range == left) {
+            go_to(range->next);
+        }
     }
     mm_unlock(&lock, flags);
     if (range == NULL) {
@@ -232,7 +240,7 @@ void sh_gc_remove_root(const void *start)
         return;
     }
     if (gc.black) {
-        mark_all(range->at, range->high);
+        mark_all(from, range->high);
     }
     mm_fixed_recycle(&records, range);
 }
@@ -240,7 +248,7 @@ void sh_gc_remove_root(const void *start)
 int gc_roots_verify(void)
 {
     for (const struct range *range = ranges; range != NULL; range = range->next) {
-        if (!mm_linear_contains(range, sizeof *range) || range->at < range->low || range->at > range->high) {
+        if (!mm_linear_contains(range, sizeof *range) || (range == left && (at < range->low || at > range->high))) {
             return mm_fault_found("root range", (uintptr_t)range);
         }
     }
@@ -250,6 +258,7 @@ int gc_roots_verify(void)
 void gc_roots_reset(void)
 {
     records.first = NULL;
-    ranges = left = NULL;
+    ranges = NULL;
+    go_to(NULL);
     mm_lock_reset(&lock);
 }

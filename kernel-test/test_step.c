@@ -10,6 +10,7 @@
 #include "kernel-test/test_gc_util.h"
 
 #include "gc/mark.h"
+#include "kernel-test/k_string.h"
 
 #define NODES 256u
 #define FIELDS 4u
@@ -431,6 +432,35 @@ static void a_root_that_changes_during_a_cycle_loses_nothing(void)
     EXPECT_WHOLE();
 }
 
+/* Whether it was looked at, is being, or was to be later. */
+static void roots_that_go_at_any_moment_of_a_cycle_lose_nothing(void)
+{
+    static void *range[3][4];
+    for (unsigned steps = 1; steps < 20; steps++) {
+        for (unsigned first = 0; first < 3; first++) {
+            t_gc_start_checked();
+            void *object[3];
+            for (unsigned i = 0; i < 3; i++) {
+                EXPECT_EQ(sh_gc_add_root(range[i], sizeof range[i]), SH_OK);
+                object[i] = range[i][2] = t_gc_take(64, 0);
+            }
+            for (unsigned i = 0; i < steps; i++) {
+                EXPECT(!sh_gc_step(1));
+            }
+            void **fresh = t_gc_take(64, 0);
+            memcpy(fresh, object, sizeof object);
+            for (unsigned i = 0; i < 3; i++) {
+                sh_gc_remove_root(range[(first + i) % 3]);
+            }
+            EXPECT_EQ(sh_verify(), 0);
+            sh_gc_write(&t_root[0], fresh);
+            t_gc_step_to(GC_IDLE, 1);
+            EXPECT(t_lives(object[0]) && t_lives(object[1]) && t_lives(object[2]));
+            EXPECT_WHOLE();
+        }
+    }
+}
+
 /* A range that comes late may be the only one that refers to what was reached through stacks before. */
 static void a_root_that_comes_during_a_cycle_is_looked_at(void)
 {
@@ -518,6 +548,7 @@ static const struct test tests[] = {
     { "a_plain_store_loses_what_it_hides", a_plain_store_loses_what_it_hides },
     { "the_second_marker_tells_what_a_plain_store_hides", the_second_marker_tells_what_a_plain_store_hides },
     { "a_root_that_changes_during_a_cycle_loses_nothing", a_root_that_changes_during_a_cycle_loses_nothing },
+    { "roots_that_go_at_any_moment_of_a_cycle_lose_nothing", roots_that_go_at_any_moment_of_a_cycle_lose_nothing },
     { "a_root_that_comes_during_a_cycle_is_looked_at", a_root_that_comes_during_a_cycle_is_looked_at },
     { "a_collection_in_a_cycle_ends_it_and_runs_another", a_collection_in_a_cycle_ends_it_and_runs_another },
     { "a_cycle_takes_as_many_steps_as_its_work_needs", a_cycle_takes_as_many_steps_as_its_work_needs },
