@@ -16,7 +16,7 @@
 #define MOST 24u /* objects that the hook makes */
 #define CANARIES 6u
 
-enum driver { REFILL, PROPORTION, IDLE_STEP, RECLAIM, COLLECT, STEPS, DRIVERS };
+enum driver { REFILL, PROPORTION, IDLE_STEP, RECLAIM, COLLECT, STEPS, ENSURE, DRIVERS };
 
 static struct {
     size_t size;
@@ -109,7 +109,7 @@ static void expect_canaries(void)
 /* ---- drivers ---- */
 
 static const char *const driver_names[DRIVERS] = { "refill", "proportion", "idle step", "reclaim", "collect",
-                                                   "steps" };
+                                                   "steps", "ensure" };
 
 /* Enough of one size that whole spans die. */
 static void make_dead(size_t size, unsigned flags)
@@ -139,6 +139,22 @@ static void take_all_pages(void)
     t_release(count);
 }
 
+/* As sh_free does before it looks at an object. */
+static void ensure_all(void)
+{
+    uintptr_t at = 0;
+    for (struct mm_span *span; (span = mm_span_next(&at)) != NULL;) {
+        struct gc_span *gs = span->gc;
+        if (gs != NULL && gc_unswept(gs)) {
+            EXPECT(!gc_sweep_ensure(gs)); /* it is gone, whoever has its place and its records now */
+        }
+        if (at == 0) {
+            break;
+        }
+    }
+    EXPECT_EQ(gc.unswept, 0);
+}
+
 static void drive(enum driver driver)
 {
     switch (driver) {
@@ -166,6 +182,10 @@ static void drive(enum driver driver)
         break;
     case STEPS:
         t_gc_step_to(GC_IDLE, 16);
+        break;
+    case ENSURE:
+        end_marking();
+        ensure_all();
         break;
     case DRIVERS:
     default:
@@ -245,6 +265,33 @@ static void spans_released_by_a_collection_may_be_used_at_once(void)
 static void spans_released_by_steps_may_be_used_at_once(void)
 {
     by(STEPS);
+}
+
+static void spans_released_before_a_free_may_be_used_at_once(void)
+{
+    by(ENSURE);
+}
+
+static void free_pointer(void *p)
+{
+    sh_free(p);
+}
+
+/* sh_free of a dead object sweeps its span, which goes, and what is at its address next is somebody else's. */
+static void a_dead_object_that_is_freed_takes_no_other_with_it(void)
+{
+    static const size_t sizes[] = { 16, 1024, 8192, 32768, 100000 };
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        t_gc_start(0, NULL, NULL);
+        again_start(sizes[i], 0);
+        void *dead = take_dead(sizes[i], 0);
+        end_marking();
+        hook(true);
+        EXPECT(rig_panics(SH_PANIC_MISUSE, "sh_free", free_pointer, dead));
+        hook(false);
+        EXPECT(again.made != 0 && again.reused == 1);
+        expect_followed();
+    }
 }
 
 /* What is marked and then freed by hand: that nothing of its span is kept is found by the sweep for its class,
@@ -491,6 +538,8 @@ static const struct test tests[] = {
       spans_released_when_pages_run_short_may_be_used_at_once },
     { "spans_released_by_a_collection_may_be_used_at_once", spans_released_by_a_collection_may_be_used_at_once },
     { "spans_released_by_steps_may_be_used_at_once", spans_released_by_steps_may_be_used_at_once },
+    { "spans_released_before_a_free_may_be_used_at_once", spans_released_before_a_free_may_be_used_at_once },
+    { "a_dead_object_that_is_freed_takes_no_other_with_it", a_dead_object_that_is_freed_takes_no_other_with_it },
     { "spans_released_by_the_sweep_of_a_class_may_be_used_at_once",
       spans_released_by_the_sweep_of_a_class_may_be_used_at_once },
     { "spans_released_by_hand_may_be_used_at_once", spans_released_by_hand_may_be_used_at_once },
