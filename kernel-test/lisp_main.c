@@ -157,6 +157,9 @@ int lisp_show(void)
     t_printf("\nA Lisp program on the collected heap: kernel-test/lisp/%s.lisp\n\n", program->name);
     if (!start(&collector))
         return 1;
+    t_printf("The heap before the program\n");
+    sh_print_map();
+    t_printf("\n");
     passed = run(program->name, program->text, program->length);
     t_printf("\nThe heap when the program has ended\n");
     sh_print_map();
