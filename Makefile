@@ -438,7 +438,7 @@ DEMOS = sh $(KT)/qemu.sh TIMEOUT=60 MEM=64M APPEND='run=demo demo=all'
 COMMA := ,
 # $(1) = configuration, $(2) = what the thread sanitizer is not to report.
 THREADS = TSAN_OPTIONS=history_size=7:suppressions=$(KT)/cpus/$(2).supp timeout 900 build/$(1)/cpus-test
-LISP_RUN = sh $(KT)/qemu.sh APPEND=run=lisp TIMEOUT=200 MEM=16M MODULES="$(LISP_PROGRAMS)"
+LISP_RUN = sh $(KT)/lisp_run.sh
 
 # The walker and its encodings on a simulated machine: a 32-bit program for each kind of page table.
 TEST_SIMS := build/sim-x86 build/sim-arm build/sim-arm-64k
@@ -592,8 +592,10 @@ interleavings|GC=$(GC) timeout 300 sh $(KT)/explore/explore.sh quick
 simulated x86, 2-level and PAE|timeout 400 build/sim-x86
 simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
 simulated ARM, 64 KiB pages|timeout 400 build/sim-arm-64k
-$(if $(filter 1,$(GC)),x86$(COMMA) Lisp programs|$(LISP_RUN) ARCH=x86 IMAGE=build/x86/kernel.elf)
-$(if $(filter 1,$(GC)),ARM$(COMMA) Lisp programs|$(LISP_RUN) ARCH=arm IMAGE=build/arm/kernel.elf)
+$(if $(filter 1,$(GC)),x86$(COMMA) Lisp programs|$(LISP_RUN) $(LISP_PROGRAMS) ARCH=x86 IMAGE=build/x86/kernel.elf)
+$(if $(filter 1,$(GC)),ARM$(COMMA) Lisp programs|$(LISP_RUN) $(LISP_PROGRAMS) ARCH=arm IMAGE=build/arm/kernel.elf)
+$(if $(filter 1,$(GC)),x86$(COMMA) Lisp prompt|$(LISP_RUN) prompt ARCH=x86 IMAGE=build/x86/kernel.elf)
+$(if $(filter 1,$(GC)),ARM$(COMMA) Lisp prompt|$(LISP_RUN) prompt ARCH=arm IMAGE=build/arm/kernel.elf)
 host 32-bit, small arenas, failures|timeout 400 build/host32-small/sweep sweep 8
 x86, accidents explained|$(DEMOS) ARCH=x86 IMAGE=build/x86/kernel.elf
 ARM, accidents explained|$(DEMOS) ARCH=arm IMAGE=build/arm/kernel.elf

@@ -8,7 +8,7 @@
 #   MODULES="a b"      files that the kernel finds by their names: at most 8
 #   MEM=16M CPUS=1 CPU=model TIMEOUT=120 (seconds)
 #   ICOUNT=0           count instructions: the cycle counter is exact and every run the same
-#   INPUT=1            what comes on standard input goes to the serial line
+#   INPUT=1            what comes on standard input goes to the serial line; from a terminal without a time limit
 #   EXTRA="…"          more options for QEMU
 set -u
 
@@ -61,13 +61,14 @@ esac
 [ -z "$ICOUNT" ] ||
     set -- "$@" -icount "shift=$ICOUNT,sleep=off" -rtc clock=vm,base=2000-01-01T00:00:00
 
-if [ -n "$INPUT" ]; then
+if [ -n "$INPUT" ] && [ -t 0 ]; then
     # In the foreground, as long as somebody types.
     "$qemu" "$@" $EXTRA
     status=$?
 else
     # In the background, so that a signal to this script reaches it; timeout passes it on to QEMU.
-    timeout -k 5 "$TIMEOUT" "$qemu" "$@" $EXTRA </dev/null &
+    if [ -n "$INPUT" ]; then exec 3<&0; else exec 3</dev/null; fi
+    timeout -k 5 "$TIMEOUT" "$qemu" "$@" $EXTRA <&3 &
     pid=$!
     trap 'kill "$pid" 2>/dev/null; wait "$pid"; exit 1' INT TERM HUP
     wait "$pid"
