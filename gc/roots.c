@@ -2,6 +2,8 @@
  * Roots (see roots.h).  The ranges are a list under the roots lock; a cycle goes through it once, in pieces,
  * and remembers the place: what stands before that is done, or came later.
  *
+ * Who looks for a range lets others in every GC_BURST ranges, and begins again if the list has changed.
+ *
  * A range that comes while a cycle marks is looked at at once: what it refers to may be reached by nothing
  * else.  One that goes and was not looked at yet likewise: the thread that takes it away may have read it.
  */
@@ -26,6 +28,7 @@ static struct mm_lock lock = MM_LOCK_INIT(MM_RANK_GC_ROOTS);
 static struct range *ranges;
 static const struct range *left; /* the first that is not done */
 static const uintptr_t *at;      /* of that one: looked at to here */
+static unsigned changes;         /* of the list, and of `left` back to its begin */
 
 static void go_to(const struct range *range)
 {
@@ -37,6 +40,7 @@ void gc_roots_start(void)
 {
     arch_flags flags = mm_lock(&lock);
     go_to(ranges);
+    changes++;
     mm_unlock(&lock, flags);
 }
 
@@ -179,6 +183,32 @@ size_t gc_roots_some(size_t budget)
     return done;
 }
 
+/* false = a walk has to begin again. */
+static bool let_others_in(arch_flags *flags)
+{
+    unsigned before = changes;
+    mm_unlock(&lock, *flags);
+    *flags = mm_lock(&lock);
+    return changes == before;
+}
+
+/* The link to a range that meets [base, base + size), or to none.  *waits = false: it stands before `left`, or is
+ * it. */
+static struct range **find(uintptr_t base, size_t size, bool *waits, arch_flags *flags)
+{
+    struct range **link = &ranges;
+    *waits = false;
+    for (unsigned hops = 1; *link != NULL && !mm_ranges_meet(base, size, (uintptr_t)(*link)->start, (*link)->size);
+         hops++) {
+        *waits = *waits || *link == left;
+        link = &(*link)->next;
+        if (hops % GC_BURST == 0 && !let_others_in(flags)) {
+            link = &ranges;
+        }
+    }
+    return link;
+}
+
 int sh_gc_add_root(const void *start, size_t size)
 {
     uintptr_t base = (uintptr_t)start;
@@ -196,16 +226,16 @@ int sh_gc_add_root(const void *start, size_t size)
     if (range->high < range->low) {
         range->high = range->low;
     }
+    bool waits;
     arch_flags flags = mm_lock(&lock);
-    for (const struct range *other = ranges; other != NULL; other = other->next) {
-        if (mm_ranges_meet(base, size, (uintptr_t)other->start, other->size)) {
-            mm_unlock(&lock, flags);
-            mm_fixed_recycle(&records, range);
-            return SH_E_OVERLAP;
-        }
+    if (*find(base, size, &waits, &flags) != NULL) {
+        mm_unlock(&lock, flags);
+        mm_fixed_recycle(&records, range);
+        return SH_E_OVERLAP;
     }
     range->next = ranges;
     ranges = range;
+    changes++;
     mm_unlock(&lock, flags);
     if (gc.black) {
         mark_all(range->low, range->high);
@@ -218,17 +248,16 @@ void sh_gc_remove_root(const void *start)
     if (!gc.started || mm_dead()) {
         return;
     }
-    bool waits = false; /* it stands behind the one that is looked at */
+    bool waits;
     const uintptr_t *from = NULL;
     arch_flags flags = mm_lock(&lock);
-    struct range **link = &ranges;
-    while (*link != NULL && (*link)->start != start) {
-        waits = waits || *link == left;
-        link = &(*link)->next;
+    struct range **link = find((uintptr_t)start, 1, &waits, &flags), *range = *link;
+    if (range != NULL && range->start != start) {
+        range = NULL;
     }
-    struct range *range = *link;
     if (range != NULL) {
         *link = range->next;
+        changes++;
         from = range == left ? at : waits ? range->low : range->high;
         if (range == left) {
             go_to(range->next);

@@ -6,6 +6,7 @@
 #include "kernel-test/test_gc_util.h"
 
 #include "cpu.h"
+#include "gc/mark.h"
 #include "mm/context.h"
 
 /* ---- handlers ---- */
@@ -712,11 +713,132 @@ static void a_thread_that_allocates_may_be_preempted_by_a_cycle(void)
     }
 }
 
+/* ---- another thread while roots are looked for ---- */
+
+#define ROOTS_MANY 200u
+
+static void *many[ROOTS_MANY + 2][3]; /* root ranges; the last two are not */
+static void (*meanwhile)(void);
+static int meanwhile_result;
+static bool was_root; /* the first range, when the cycle began meanwhile */
+
+static void count_opening(void)
+{
+    openings++;
+}
+
+static void do_meanwhile(void)
+{
+    if (!in_handler && openings++ == fires_at) {
+        in_handler = true;
+        meanwhile();
+        in_handler = false;
+    }
+}
+
+static void start_with_roots(void)
+{
+    t_gc_start_checked();
+    for (unsigned i = 0; i < ROOTS_MANY; i++) {
+        EXPECT_EQ(sh_gc_add_root(many[i], sizeof many[i]), SH_OK);
+    }
+}
+
+static void roots_are_looked_for_in_pieces(void)
+{
+    start_with_roots();
+    openings = 0;
+    host_interrupt = count_opening;
+    EXPECT_EQ(sh_gc_add_root(many[ROOTS_MANY], sizeof many[0]), SH_OK);
+    EXPECT(openings >= ROOTS_MANY / GC_BURST);
+    openings = 0;
+    sh_gc_remove_root(many[0]); /* at the end of the list */
+    host_interrupt = NULL;
+    EXPECT(openings >= ROOTS_MANY / GC_BURST);
+    EXPECT_WHOLE();
+}
+
+static void add_the_same(void) { meanwhile_result = sh_gc_add_root(many[ROOTS_MANY], T_WORD); }
+static void add_other(void) { meanwhile_result = sh_gc_add_root(many[ROOTS_MANY + 1], T_WORD); }
+
+static void begin_cycle(void)
+{
+    was_root = sh_gc_add_root(many[0], T_WORD) == SH_E_OVERLAP;
+    if (!was_root) {
+        sh_gc_remove_root(many[0]);
+    }
+    sh_gc_step(1);
+}
+
+static void remove_most(void)
+{
+    for (unsigned i = 1; i < ROOTS_MANY; i++) {
+        sh_gc_remove_root(many[i]);
+    }
+}
+
+static void remove_and_add_again(void)
+{
+    remove_most();
+    for (unsigned i = ROOTS_MANY - 1; i > 0; i--) {
+        EXPECT_EQ(sh_gc_add_root(many[i], sizeof many[i]), SH_OK);
+    }
+}
+
+/* Another thread between any two pieces of a call.  If it begins a cycle, what a range holds that goes is to be
+ * kept all the same. */
+static void expect_roots(void (*fn)(void), unsigned long at, bool removing)
+{
+    start_with_roots();
+    many[0][1] = t_gc_take(64, 0);
+    meanwhile = fn;
+    meanwhile_result = SH_OK;
+    was_root = false;
+    openings = 0;
+    fires_at = at;
+    host_interrupt = do_meanwhile;
+    if (removing) {
+        sh_gc_remove_root(many[0]);
+        if (was_root) {
+            t_gc_step_to(GC_IDLE, 16);
+            EXPECT(t_lives(many[0][1]));
+        }
+        many[0][1] = t_gc_take(64, 0);
+        EXPECT_EQ(sh_gc_add_root(many[0], sizeof many[0]), SH_OK);
+    } else {
+        int result = sh_gc_add_root(many[ROOTS_MANY], T_WORD);
+        EXPECT((result == SH_OK && meanwhile_result == SH_OK) || fn == add_the_same);
+        EXPECT(fn != add_the_same || openings <= at || (result == SH_OK) == (meanwhile_result == SH_E_OVERLAP));
+    }
+    host_interrupt = NULL;
+    EXPECT_EQ(sh_gc_add_root(many[0], T_WORD), SH_E_OVERLAP);
+    EXPECT_EQ(sh_verify(), 0);
+    t_gc_step_to(GC_IDLE, 16);
+    EXPECT(t_lives(many[0][1]));
+    sh_gc_remove_root(many[0]);
+    sh_gc_collect();
+    EXPECT(!t_lives(many[0][1]));
+    EXPECT_WHOLE();
+}
+
+static void roots_may_change_while_one_is_looked_for(void)
+{
+    static void (*const other[])(void) = { add_the_same, add_other, begin_cycle, remove_most, remove_and_add_again };
+    for (unsigned i = 0; i < sizeof other / sizeof other[0]; i++) {
+        for (unsigned long at = 0; at < 2 * (ROOTS_MANY / GC_BURST + 4); at++) {
+            expect_roots(other[i], at, false);
+            expect_roots(other[i], at, true);
+        }
+    }
+}
+
 #endif
 
 static const struct test tests[] = {
 #ifdef HOST_INTERRUPTS
     { "handlers_may_come_at_any_opening", handlers_may_come_at_any_opening },
+    { "roots_are_looked_for_in_pieces", roots_are_looked_for_in_pieces },
+    { "roots_may_change_while_one_is_looked_for", roots_may_change_while_one_is_looked_for },
     { "a_handler_does_not_end_the_sweep", a_handler_does_not_end_the_sweep },
     { "a_thread_that_allocates_may_be_preempted_by_a_cycle", a_thread_that_allocates_may_be_preempted_by_a_cycle },
 #endif

@@ -189,6 +189,26 @@ static void specials(const char *name, size_t unused)
     sh_gc_run_finalizers(SIZE_MAX);
     say(name);
 }
+
+/* Ranges that come and go among many, before, in and after a cycle. */
+static void roots(const char *name, size_t unused)
+{
+    static void *range[1000][2];
+
+    (void)unused;
+    bench_heap(64 * MIB, false);
+    if (sh_gc_init(NULL) != SH_OK)
+        bench_fail("no collector");
+    probe_longest = 0;
+    for (unsigned i = 0; i < 1000; i++)
+        if (sh_gc_add_root(range[i], sizeof(void *)) != SH_OK)
+            bench_fail("no root");
+    for (unsigned i = 0; i < 1000; i += 2) {
+        sh_gc_remove_root(range[i]);
+        step();
+    }
+    say(name);
+}
 #endif
 
 const struct bench_entry bench_masked_loads[] = {
@@ -201,6 +221,7 @@ const struct bench_entry bench_masked_loads[] = {
 #ifndef WITHOUT_GC
     { collected, 0, { "masked/gc-steps" } },
     { specials, 0, { "masked/gc-specials" } },
+    { roots, 0, { "masked/gc-roots" } },
 #endif
     { NULL, 0, { NULL } },
 };
