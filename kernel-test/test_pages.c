@@ -99,7 +99,7 @@ static size_t idle(uintptr_t last, size_t most, uintptr_t *base)
 {
     size_t length = 0;
 
-    while (length == 0 && last != 0)
+    while (length == 0 && mm_pages_below(&last))
         length = mm_pages_idle(&last, most, base);
     EXPECT(length == 0 || last == *base - 1);
     return length;

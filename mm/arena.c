@@ -125,20 +125,23 @@ MM_CALL struct mm_arena *mm_arena_after(const struct mm_arena *arena)
 
 MM_CALL struct mm_arena *mm_arena_prev(uintptr_t address)
 {
-    size_t index = (address < highest ? address : highest) >> MM_ARENA_SHIFT;
-    while (arena_count != 0) {
+    uintptr_t last = __atomic_load_n(&highest, __ATOMIC_ACQUIRE);
+    size_t index = (address < last ? address : last) >> MM_ARENA_SHIFT;
+    for (;;) {
         const struct mm_arena_leaf *leaf =
             __atomic_load_n(&mm_arena_root[index >> MM_ARENA_LEAF_BITS], __ATOMIC_ACQUIRE);
         if (MM_ARENA_ROOT_BITS != 0 && leaf == &mm_arena_first_leaf) {
             index &= ~(MM_ARENA_LEAF - 1);
-        } else if (leaf->arenas[index & (MM_ARENA_LEAF - 1)] != &mm_arena_dummy) {
-            return leaf->arenas[index & (MM_ARENA_LEAF - 1)];
+        } else {
+            struct mm_arena *arena = __atomic_load_n(&leaf->arenas[index & (MM_ARENA_LEAF - 1)], __ATOMIC_ACQUIRE);
+            if (arena != &mm_arena_dummy) {
+                return arena;
+            }
         }
         if (index-- == 0) {
-            break;
+            return NULL;
         }
     }
-    return NULL;
 }
 
 unsigned mm_arena_count(void)

@@ -500,7 +500,7 @@ static size_t scavenge_run(uintptr_t *last, size_t most)
     uintptr_t base = 0;
     size_t count = 0;
     arch_flags flags;
-    while (count == 0 && *last != 0) {
+    while (count == 0 && mm_pages_below(last)) {
         flags = mm_lock(&mm_heap_lock);
         count = mm_pages_idle(last, most, &base);
         if (count != 0) {

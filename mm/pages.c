@@ -371,19 +371,24 @@ static MM_ONCE size_t chunk_idle(const struct mm_chunk *chunk, size_t end, size_
     return length;
 }
 
-#define IDLE_CHUNKS 4 /* that one call looks at */
+/* Chunks that one call looks at.  Where granules are several pages, none of a chunk's words may be alike. */
+#define IDLE_CHUNKS (MM_GRANULE_PAGES == 1 ? 4 : 1)
+
+bool mm_pages_below(uintptr_t *last)
+{
+    const struct mm_arena *arena = *last == 0 ? NULL : mm_arena_prev(*last);
+    if (arena == NULL) {
+        return false;
+    }
+    if (*last - arena->base >= MM_ARENA_SIZE) {
+        *last = arena->base + (MM_ARENA_SIZE - 1);
+    }
+    return true;
+}
 
 size_t mm_pages_idle(uintptr_t *last, size_t most, uintptr_t *base)
 {
     for (unsigned looked = 0; *last != 0 && looked < IDLE_CHUNKS; looked++) {
-        const struct mm_arena *arena = mm_arena_prev(*last);
-        if (arena == NULL) {
-            *last = 0;
-            break;
-        }
-        if (*last - arena->base >= MM_ARENA_SIZE) {
-            *last = arena->base + (MM_ARENA_SIZE - 1);
-        }
         uintptr_t at = mm_align_down(*last, MM_CHUNK_SIZE);
         size_t first = 0, length = chunk_idle(mm_chunk_of(at), mm_chunk_page(*last) + 1, most, &first);
         *base = at + (first << MM_PAGE_SHIFT);

@@ -80,6 +80,10 @@ static inline void mm_pages_set_filled(uintptr_t base, size_t count, bool filled
 /* Pages that are turned to Fault are nobody's from here on: taken, not owned. */
 void mm_pages_disown(uintptr_t base, size_t count);
 
+/* Moves *last down to the highest byte at or below it that may be the heap's; false = there is none.  No lock: the
+ * way over what is nobody's may be long. */
+bool mm_pages_below(uintptr_t *last);
+
 /* The highest run of whole granules at or below the byte *last that are free and committed, at most `most`
  * pages, within one chunk.  Looks at a few chunks; *last moves below what was looked at, 0 = that was all.
  * Returns the length; 0 = none there. */
