@@ -41,6 +41,8 @@ struct range {
     size_t unused; /* at its end: the granule that ends at 2^32, where an object's end would be 0 */
 };
 
+#define PAGES_AT_ONCE 64 /* counted under one lock */
+
 static struct mm_lock lock = MM_LOCK_INIT(MM_RANK_ARENA);
 static bool growing;
 static size_t room_lacked; /* address space for records that a range was refused for */
@@ -202,12 +204,18 @@ static bool extend(size_t rest, size_t need)
     return current.base + current.size != 0 && reserve_more(rest - current.size, need, SH_GRANULE_SIZE);
 }
 
-/* What `need` bytes lack, given the free pages that end where the remainder begins. */
+/* What `need` bytes lack, given the free pages that end where the remainder begins, with the lock opened between
+ * some and the next. */
 static size_t lacking(size_t need)
 {
-    arch_flags flags = mm_lock(&mm_heap_lock);
-    size_t below = mm_pages_free_below(current.base, (need >> MM_PAGE_SHIFT) - MM_GRANULE_PAGES);
-    mm_unlock(&mm_heap_lock, flags);
+    size_t most = (need >> MM_PAGE_SHIFT) - MM_GRANULE_PAGES, below = 0, found;
+    do {
+        arch_flags flags = mm_lock(&mm_heap_lock);
+        found = mm_pages_free_below(current.base - (below << MM_PAGE_SHIFT),
+                                    most - below < PAGES_AT_ONCE ? most - below : PAGES_AT_ONCE);
+        mm_unlock(&mm_heap_lock, flags);
+        below += found;
+    } while (found == PAGES_AT_ONCE);
     return mm_align_up(need - (below << MM_PAGE_SHIFT), SH_GRANULE_SIZE);
 }
 
