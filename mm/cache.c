@@ -384,24 +384,25 @@ static void give_to_central(struct mm_cpu *cpu, struct mm_span *span)
     mm_central_give(span);
 }
 
-/* Current and queued spans of a class. */
+/* The current span of a class and the queued ones, one at a time. */
 static void give_class(struct mm_cpu *cpu, unsigned class)
 {
     struct mm_entry *entry = &cpu->entry[class];
-    struct mm_cpu *here;
-    arch_flags flags = mm_cache_enter(&here);
-    entry_retire(cpu, entry);
-    struct mm_span *span = entry->span;
-    if (span != NULL) {
-        entry_clear(entry);
-        give_to_central(cpu, span);
-    }
-    while ((span = entry->head) != NULL) {
-        mm_queue_remove(&entry->head, &entry->tail, span);
-        entry->queued--;
-        give_to_central(cpu, span);
-    }
-    mm_cache_leave(flags);
+    struct mm_span *span;
+    do {
+        struct mm_cpu *here;
+        arch_flags flags = mm_cache_enter(&here);
+        entry_retire(cpu, entry);
+        if ((span = entry->span) != NULL) {
+            entry_clear(entry);
+        } else if ((span = entry->head) != NULL) {
+            queue_pop(entry, span);
+        }
+        if (span != NULL) {
+            give_to_central(cpu, span);
+        }
+        mm_cache_leave(flags);
+    } while (span != NULL);
 }
 
 /* Full spans are on no list. */

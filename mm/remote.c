@@ -168,9 +168,9 @@ static void settle(struct mm_span *span)
     }
 }
 
-/* What is taken in in one stretch, in words of late bits: eight spans of large objects.  A span costs as much
- * as many words. */
-#define DRAIN_SPAN 16
+/* What is taken in or passed on in one stretch, in words of late bits: eight spans of large objects.  A span costs
+ * as much as many words. */
+#define DRAIN_SPAN 3
 #define DRAIN_MOST (8 * (DRAIN_SPAN + 1))
 
 void mm_remote_drain(struct mm_cpu *cpu)
@@ -181,8 +181,8 @@ void mm_remote_drain(struct mm_cpu *cpu)
     }
     for (uint32_t done = 0; done < DRAIN_MOST && (span = pop(&cpu->taking)) != NULL; done += DRAIN_SPAN) {
         bool mine = mm_span_owner(span) == cpu;
+        done += mm_span_words(span);
         if (mine && is_ours(span)) {
-            done += mm_span_words(span);
             take_in(cpu, span);
         } else if (!mine && mm_remote_late(span) != 0) {
             settle(span);
