@@ -388,6 +388,11 @@ MM_CALL bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_
     return ok;
 }
 
+size_t mm_heap_released(uintptr_t base, size_t count)
+{
+    return account(base, count, LOOKED_AT);
+}
+
 MM_CALL void mm_heap_decommit(uintptr_t base, size_t count)
 {
     size_t committed = count - account(base, count, LOOKED_AT);

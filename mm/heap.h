@@ -36,6 +36,9 @@ MM_CALL void mm_heap_return(uintptr_t base, size_t count);
 /* Takes the `extra` pages behind a run, if they are free.  Not in a guarded heap: they may be filled. */
 MM_CALL bool mm_heap_extend(uintptr_t base, size_t count, size_t extra, enum mm_commit commit);
 
+/* Pages of a run that have no frame. */
+size_t mm_heap_released(uintptr_t base, size_t count);
+
 /* Commits the granules under a run that the caller owns.  false = no frames. */
 MM_CALL bool mm_heap_commit(uintptr_t base, size_t count);
 

@@ -18,31 +18,33 @@
 #include "mm/scavenge.h"
 
 /* Usable bytes of live objects, by their notes. */
-static size_t noted_bytes(const struct mm_span *span)
+static size_t noted_bytes(const struct mm_span *span, const struct mm_note *notes)
 {
     size_t sum = 0;
     for (uint32_t i = 0; i < span->slots; i++) {
-        sum += mm_span_is_live(span, i) ? span->notes[i].size : 0;
+        sum += mm_span_is_live(span, i) ? __atomic_load_n(&notes[i].size, __ATOMIC_RELAXED) : 0;
     }
     return sum;
 }
 
-/* What a span adds: `backed` is the bytes of it that have frames. */
+/* What a span adds.  Its bits are its CPU's, so no lock would hold them still. */
 static void count_span(const struct mm_span *span, struct sh_stats *out)
 {
     enum mm_span_state state = mm_span_state(span);
     if (state == MM_SPAN_DEAD) {
         return;
     }
+    const struct mm_note *notes = span->notes;
     size_t held = state == MM_SPAN_SMALL ? mm_span_held(span) + mm_remote_late(span) : 0;
     size_t live = state == MM_SPAN_SMALL ? mm_span_live(span) - held : 1;
+    size_t count = span->page_count;
     out->spans++;
     out->live_objects += live;
-    out->live_bytes += span->notes == NULL ? live * span->size : noted_bytes(span);
+    out->live_bytes += notes == NULL ? live * span->size : noted_bytes(span, notes);
     out->frees += held;
     out->frees += mm_cache_uncredited(span);
-    out->heap_in_use +=
-        mm_span_bytes(span) - (mm_pages_released(span->base, span->page_count) << MM_PAGE_SHIFT);
+    count -= mm_dead() ? mm_pages_released(span->base, count) : mm_heap_released(span->base, count);
+    out->heap_in_use += count << MM_PAGE_SHIFT;
 }
 
 /* The lock of a heap that died may be taken for ever. */
@@ -68,9 +70,7 @@ void sh_stats(struct sh_stats *out)
     }
     uintptr_t at = 0;
     for (const struct mm_span *span; (span = mm_span_next(&at)) != NULL && at != 0;) {
-        arch_flags flags = stats_lock();
         count_span(span, out);
-        stats_unlock(flags);
     }
     arch_flags flags = stats_lock();
     for (unsigned i = 0; i < MM_CPU_RECORDS; i++) {
