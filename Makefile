@@ -112,8 +112,8 @@ EXTRA_x86-inline := '-DSH_CONFIG_HEADER="kernel-test/boot/x86/config.h"'
 EXTRA_arm-inline := '-DSH_CONFIG_HEADER="kernel-test/boot/arm/config.h"'
 EXTRA_host-up := -DSH_MAX_CPUS=1
 # A stop watch around the interrupt mask: kernel-test/probe.
-EXTRA_x86-mask := -DSH_MAX_CPUS=1 -iquote kernel-test/probe '-DPROBE_PORT="arch/x86/cpu.h"'
-EXTRA_arm-mask := -DSH_MAX_CPUS=1 -iquote kernel-test/probe '-DPROBE_PORT="arch/arm/cpu.h"'
+EXTRA_x86-mask := -iquote kernel-test/probe '-DPROBE_PORT="arch/x86/cpu.h"'
+EXTRA_arm-mask := -iquote kernel-test/probe '-DPROBE_PORT="arch/arm/cpu.h"'
 EXTRA_arm-64k-mask := $(EXTRA_arm-mask) -DSH_ARCH_PAGE_SHIFT=16
 # What make bench compares with.
 EXTRA_host-asan := -DMM_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recover=all

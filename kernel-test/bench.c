@@ -66,10 +66,11 @@ static const char *split(const char *line, const char **name)
 }
 
 /* Memory and the collector are measured once, in the build for one CPU; CPUs where each finds itself
- * inline. */
+ * inline; masked stretches in the image that has nothing else. */
 static bool wants(const char *suite, const char *name)
 {
-    bool here = bench_begins(suite, "cpus") ? BENCH_INLINE : SH_MAX_CPUS == 1 || bench_begins(suite, "malloc");
+    bool cpus = bench_begins(suite, "cpus"), anywhere = bench_begins(suite, "malloc") || bench_begins(suite, "masked");
+    bool here = cpus ? BENCH_INLINE : SH_MAX_CPUS == 1 || anywhere;
 
     return here && bench_wants(suite, name);
 }

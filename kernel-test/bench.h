@@ -136,6 +136,10 @@ struct bench_entry {
     const char *lines[BENCH_LINES]; /* what it prints: the first is its name; memory/… gc/… name the suite */
 };
 
+/* A heap for two CPUs, and from here on this CPU is number 0 or 1.  Only in the booted kernel. */
+void bench_heap_of_two(size_t size);
+void bench_be(unsigned number);
+
 /* Of many CPUs; only in the booted kernel. */
 extern const struct bench_entry bench_cpus_loads[] __attribute__((weak));
 

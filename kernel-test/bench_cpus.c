@@ -28,15 +28,15 @@ static void shootdown(uintptr_t base, size_t size)
 
 static const struct sh_hooks hooks = { .tlb_shootdown = shootdown };
 
-static void heap_of_two(void)
+void bench_heap_of_two(size_t size)
 {
     bench_config.cpus = 2;
     bench_config.hooks = &hooks;
-    bench_heap(64 * MIB, false);
+    bench_heap(size, false);
 }
 
 /* The record that the machine finds is CPU 0's. */
-static void be(unsigned number)
+void bench_be(unsigned number)
 {
     k_cpu_count = number + 1;
     k_cpu_table[0].number = number;
@@ -50,17 +50,17 @@ static void move(const struct bench_calls *calls, void **slots, unsigned count)
         if (slots[i] == NULL)
             bench_fail("out of memory");
     }
-    be(1);
+    bench_be(1);
     for (unsigned i = 0; i < count; i++)
         calls->free(slots[i]);
-    be(0);
+    bench_be(0);
 }
 
 static void bench_remote(const char *name, size_t count)
 {
     void **slots = bench_room(BATCH * sizeof *slots);
 
-    heap_of_two();
+    bench_heap_of_two(64 * MIB);
     for (unsigned i = 0; i < 10; i++)
         move(&bench_cold, slots, (unsigned)count);
     bench_begin();
@@ -75,7 +75,7 @@ static void bench_shootdowns(const char *name, size_t step)
     size_t pages = step == 1 ? 16 * MIB : 64 * 1024, mib = step == 1 ? 16 : 8;
     unsigned count = step == 1 ? 1 : 256;
 
-    heap_of_two();
+    bench_heap_of_two(64 * MIB);
     for (unsigned i = 0; i < count; i++)
         runs[i] = sh_alloc_pages(pages / SH_PAGE_SIZE);
     for (unsigned i = 0; i < count; i += (unsigned)step)

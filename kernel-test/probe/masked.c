@@ -1,6 +1,7 @@
 /*
  * The longest stretch of instructions for which the heap masks interrupts: loads of an image that is built
- * with probe/cpu.h.  Lines  bench masked/<what> <instructions>.
+ * with probe/cpu.h, for several CPUs, of which the one that is there plays two.  Lines
+ * bench masked/<what> <instructions>: at most 3000, but for gc-collect, where the world stands.
  */
 #include "kernel-test/bench.h"
 
@@ -9,6 +10,7 @@
 #define MIB ((size_t)1 << 20)
 #define LARGE (64 * MIB)
 #define MANY 60000u
+#define FAR_BELOW ((uintptr_t)0x20000000u)
 
 uint32_t probe_depth, probe_start, probe_longest;
 
@@ -75,6 +77,108 @@ static void small(const char *name, size_t size)
     say(name);
 }
 
+/* Objects of all sizes, replaced at random, in a tier. */
+static void tier(const char *name, size_t number)
+{
+    struct bench_random random = { 1 };
+    void **held = bench_room(1000 * sizeof *held);
+    struct sh_stats stats;
+
+    for (unsigned i = 0; i < 1000; i++)
+        held[i] = NULL;
+    bench_config.tier = (unsigned)number;
+    bench_heap(number == 4 ? LARGE * 8 : LARGE, false);
+    probe_longest = 0;
+    for (unsigned i = 0; i < (number == 4 ? 4000 : 20000); i++) {
+        void **slot = &held[bench_pick(&random, 1000)];
+
+        sh_free(*slot);
+        *slot = sh_malloc(bench_size(&random, 8, bench_pick(&random, 8) == 0 ? 13 : 7));
+        if (i % 1000 == 0)
+            sh_trim(MIB);
+    }
+    sh_stats(&stats);
+    for (unsigned i = 0; i < 1000; i++)
+        sh_free(held[i]);
+    sh_trim(0);
+    say(name);
+}
+
+/* A full window but for runs of two pages, none of them aligned: each place is looked at. */
+static void aligned(const char *name, size_t unused)
+{
+    void **held = bench_room(MANY * sizeof *held);
+    unsigned count = 0;
+
+    (void)unused;
+    bench_heap(LARGE, false);
+    while (count < MANY && (held[count] = sh_alloc_pages(1)) != NULL)
+        count++;
+    for (unsigned i = 0; i < count; i++) {
+        uintptr_t page = (uintptr_t)held[i] / SH_PAGE_SIZE % 4;
+
+        if (page == 1 || page == 2)
+            sh_free_pages(held[i]);
+    }
+    probe_longest = 0;
+    if (sh_aligned_alloc(2 * SH_PAGE_SIZE, 2 * SH_PAGE_SIZE) != NULL || sh_alloc_pages(2) == NULL)
+        bench_fail("no full window");
+    say(name);
+}
+
+/* Frees on another CPU than the one that allocated: what that one takes in, and leaves behind when it goes.  All,
+ * then ever fewer of a span. */
+static void late(const char *name, size_t size)
+{
+    void **held = bench_room(MANY * sizeof *held);
+    unsigned count = 0;
+
+    bench_heap_of_two(LARGE);
+    probe_longest = 0;
+    for (unsigned step = 1; step < 8192; step *= 8) {
+        for (count = 0; count < MANY && count * size < 16 * MIB; count++)
+            held[count] = sh_malloc(size);
+        bench_be(1);
+        for (unsigned i = 0; i < count; i += step)
+            sh_free(held[i]);
+        bench_be(0);
+        for (unsigned i = 0; i < count; i += step)
+            held[i] = sh_malloc(size);
+        for (unsigned i = 0; i < count; i += 2)
+            sh_free(held[i]);
+        bench_be(1);
+        if (sh_cpu_offline(0) != SH_OK)
+            bench_fail("not offline");
+        for (unsigned i = 1; i < count; i += 2)
+            sh_free(held[i]);
+        sh_trim(0);
+        bench_be(0);
+        sh_trim(0);
+    }
+    say(name);
+}
+
+/* Two windows with nothing between them: what walks from one to the other. */
+static void apart(const char *name, size_t unused)
+{
+    void *low, *high;
+
+    (void)unused;
+    bench_heap(16 * MIB, false);
+    if (sh_add_window(FAR_BELOW, 16 * MIB) != SH_OK)
+        bench_fail("no second window");
+    probe_longest = 0;
+    low = sh_malloc(12 * MIB);
+    high = sh_malloc(12 * MIB);
+    if (low == NULL || high == NULL)
+        bench_fail("not both windows");
+    sh_free(low);
+    sh_free(high);
+    sh_trim(0);
+    (void)sh_aligned_alloc(4 * MIB, 12 * MIB);
+    say(name);
+}
+
 /* Realloc in place and by moving, page runs, statistics of a heap of many spans. */
 static void others(const char *name, size_t unused)
 {
@@ -90,9 +194,11 @@ static void others(const char *name, size_t unused)
     sh_free_pages(sh_alloc_pages(100));
     say(name);
     for (unsigned i = 0; i < 20000; i++)
-        (void)sh_malloc(200);
+        (void)sh_malloc(i & 1 ? 200 : 8);
+    (void)sh_malloc(40 * MIB);
     probe_longest = 0;
     sh_stats(&stats);
+    sh_print_map();
     say("stats");
 }
 
@@ -218,6 +324,15 @@ const struct bench_entry bench_masked_loads[] = {
     { small, 64, { "masked/small-64" } },
     { small, 3000, { "masked/small-3000" } },
     { others, 0, { "masked/realloc" } },
+    { aligned, 0, { "masked/aligned" } },
+    { apart, 0, { "masked/windows-apart" } },
+    { late, 8, { "masked/late-8" } },
+    { late, 64, { "masked/late-64" } },
+    { late, 1024, { "masked/late-1024" } },
+    { tier, 1, { "masked/tier1" } },
+    { tier, 2, { "masked/tier2" } },
+    { tier, 3, { "masked/tier3" } },
+    { tier, 4, { "masked/tier4" } },
 #ifndef WITHOUT_GC
     { collected, 0, { "masked/gc-steps" } },
     { specials, 0, { "masked/gc-specials" } },
