@@ -447,7 +447,7 @@ build/sim-arm: SIM_FLAGS := -DSIM_ARM -Iarch/arm
 build/sim-arm-64k: SIM_FLAGS := -DSIM_ARM -Iarch/arm -DSH_ARCH_PAGE_SHIFT=16
 $(TEST_SIMS): $(wildcard $(KT)/sim/*.[ch] arch/*.[ch] arch/x86/*.h arch/arm/*.h)
 	$(call say,LINK $@)
-	$(Q)mkdir -p build && $(CC_host32) -static -O1 -g -std=c11 -I$(KT)/sim $(SIM_FLAGS) -I. -o $@ \
+	$(Q)mkdir -p build && $(CC_host32) -static -O1 $(DEBUG) -std=c11 -I$(KT)/sim $(SIM_FLAGS) -I. -o $@ \
 	    $(KT)/sim/sim.c $(KT)/sim/test_pagetable.c $(PORT_SOURCES_x86)
 
 # Under checks the first would take minutes, and touch few objects; the last four have accidents on purpose.

@@ -85,6 +85,8 @@ extern const uintptr_t k_ram_base; /* physical address behind K_DIRECT_BASE */
 void *k_phys(sh_paddr address);
 /* What sh_kernel_phys_to_virt gives: the direct map, or with phys=scratch a scratch page. */
 void *k_phys_window(sh_paddr address);
+/* While `on`: the direct map in any case. */
+void k_phys_direct(bool on);
 /* The table that translates `address` while directory `number` is loaded, and now. */
 sh_paddr k_directory_root(unsigned number, uintptr_t address);
 sh_paddr k_current_root(uintptr_t address);

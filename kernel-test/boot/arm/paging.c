@@ -23,7 +23,7 @@ static uint32_t image_tables[IMAGE_TABLES][LEAVES] __attribute__((aligned(1024))
 static uint32_t private_table[LEAVES] __attribute__((aligned(1024)));
 static uint32_t device_tables[2][LEAVES] __attribute__((aligned(1024)));
 
-static bool split, scratch;
+static bool split, scratch, direct;
 static unsigned directory_count = 1;
 
 const uintptr_t k_slots = SCRATCH;
@@ -163,7 +163,12 @@ static void *next_scratch_page(sh_paddr address)
 
 void *k_phys_window(sh_paddr address)
 {
-    return scratch ? next_scratch_page(address) : k_phys(address);
+    return scratch && !direct ? next_scratch_page(address) : k_phys(address);
+}
+
+void k_phys_direct(bool on)
+{
+    direct = on;
 }
 
 sh_paddr k_directory_root(unsigned number, uintptr_t address)

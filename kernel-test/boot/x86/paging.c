@@ -23,7 +23,7 @@ static uint64_t pointers[K_MAX_DIRECTORIES][4] __attribute__((aligned(32)));
 static uint8_t image_tables[IMAGE_TABLES][4096] __attribute__((aligned(4096)));
 static uint8_t private_table[4096] __attribute__((aligned(4096)));
 
-static bool pae, scratch;
+static bool pae, scratch, direct;
 static uint64_t nx; /* NX or 0 */
 static unsigned directory_count = 1;
 
@@ -177,7 +177,12 @@ static void *next_scratch_page(sh_paddr address)
 
 void *k_phys_window(sh_paddr address)
 {
-    return scratch ? next_scratch_page(address) : k_phys(address);
+    return scratch && !direct ? next_scratch_page(address) : k_phys(address);
+}
+
+void k_phys_direct(bool on)
+{
+    direct = on;
 }
 
 void k_slot_map(uintptr_t address, sh_paddr frame)
