@@ -611,7 +611,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 test-images: $(TEST_IMAGES) $(KASAN_IMAGES) $(TEST_HOSTS) $(TEST_SIMS) $(TEST_MODELS) $(EXPLORERS)
 test:
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) test-images
-	@echo "$$TESTS" | sh $(KT)/run-tests.sh build/test
+	@echo "$$TESTS" | FILTER='$(FILTER)' sh $(KT)/run-tests.sh build/test
 
 # --- the rest -------------------------------------------------------------------------------------
 

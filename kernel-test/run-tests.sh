@@ -1,15 +1,16 @@
 #!/bin/sh
 # Runs test commands, as many at a time as there are CPUs, and adds up what they say.
 #
-#   [JOBS=n] run-tests.sh DIRECTORY < list      a line a run:  label | command
+#   [JOBS=n] [FILTER=suite] run-tests.sh DIRECTORY < list      a line a run:  label | command
 #
 # Every run must end with a line "… N passed, N failed".  One that does not (a crash, a hang that its time
-# limit ended) counts as one failure, and its last lines are shown.
+# limit ended) counts as one failure, and its last lines are shown.  Without a filter they must together
+# have tried as much as is promised below; each number that is too small is a failure.
 set -u
 
 directory=$1
 mkdir -p "$directory"
-rm -rf "$directory"/*.log "$directory"/*.status "$directory"/*.taken
+rm -rf "$directory"/*.log "$directory"/*.status "$directory"/*.taken "$directory"/*.few
 jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
 
 # One run: log, status, and its line as soon as it is over.
@@ -53,7 +54,27 @@ while [ "$jobs" -gt 0 ]; do
 done
 wait
 
-cat "$directory"/*.status 2>/dev/null | awk -v listed="$(grep -c '|.' "$directory/list")" '
+# Each by one run at least.
+promised() {
+    echo 200 scenarios
+    echo 1000000 injected failures
+    echo 10000 cases
+    echo 100000000 legal operations
+    echo 10000000 transitions
+}
+
+if [ -z "${FILTER:-}" ]; then
+    tried=$(grep -ahE '^ *(failure|misuse|arena model): ' "$directory"/*.log | tr -d ,)
+    promised | while read -r least what; do
+        most=$(echo "$tried" | grep -oE "[0-9]+ $what" | sort -rn | head -n 1)
+        [ "${most%% *}" -ge "$least" ] 2>/dev/null || {
+            echo "--- no more than ${most:-0 $what} in any run: $least are promised"
+        }
+    done | tee "$directory/promised.few"
+fi
+
+few=$(cat "$directory"/*.few 2>/dev/null | wc -l)
+cat "$directory"/*.status 2>/dev/null | awk -v failed="$few" -v listed="$(grep -c '|.' "$directory/list")" '
     { passed += $1; failed += $3; runs++ }
     END {
         if (runs < listed || passed == 0) failed++
