@@ -217,30 +217,27 @@ static struct mm_span *fenced_run(size_t pages, size_t align)
     return NULL;
 }
 
-struct mm_span *mm_fence_alloc(size_t size, size_t align)
+/* An object at the end of its pages. */
+static struct mm_span *fenced(size_t pages, size_t size, size_t align, enum mm_span_state state)
 {
     mm_fence_settle();
-    size_t pages = mm_pages_for(size == 0 ? 1 : size);
-    if (pages == 0 || !mm_may_flush()) {
-        return NULL;
-    }
-    struct mm_span *span = fenced_run(pages, align >> MM_PAGE_SHIFT);
+    struct mm_span *span = mm_may_flush() ? fenced_run(pages, align >> MM_PAGE_SHIFT) : NULL;
     if (span != NULL) {
         open(span, size, align);
-        mm_span_set_state(span, MM_SPAN_LARGE);
+        mm_span_set_state(span, state);
     }
     return span;
 }
 
+struct mm_span *mm_fence_alloc(size_t size, size_t align)
+{
+    size_t pages = mm_pages_for(size == 0 ? 1 : size);
+    return pages == 0 ? NULL : fenced(pages, size, align, MM_SPAN_LARGE);
+}
+
 struct mm_span *mm_fence_alloc_pages(size_t count)
 {
-    mm_fence_settle();
-    struct mm_span *span = mm_may_flush() ? fenced_run(count, 1) : NULL;
-    if (span != NULL) {
-        open(span, count << MM_PAGE_SHIFT, SH_PAGE_SIZE);
-        mm_span_set_state(span, MM_SPAN_PAGES);
-    }
-    return span;
+    return fenced(count, count << MM_PAGE_SHIFT, SH_PAGE_SIZE, MM_SPAN_PAGES);
 }
 
 bool mm_fence_free(struct mm_span *span)

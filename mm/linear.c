@@ -249,7 +249,7 @@ unsigned mm_linear_refusals(void)
     return refusals;
 }
 
-bool mm_linear_contains(const void *pointer, size_t size)
+MM_CALL bool mm_linear_contains(const void *pointer, size_t size)
 {
     uintptr_t start = (uintptr_t)pointer;
     const struct block *block = __atomic_load_n(&blocks, __ATOMIC_ACQUIRE);

@@ -26,7 +26,7 @@ void mm_linear_forget_lacked(void);
 unsigned mm_linear_refusals(void);
 
 /* Is [pointer, pointer + size) inside memory that was handed out?  Exact, any bit pattern. */
-bool mm_linear_contains(const void *pointer, size_t size);
+MM_CALL bool mm_linear_contains(const void *pointer, size_t size);
 /* Is the address in a block at all? */
 MM_CALL bool mm_linear_in_block(uintptr_t address);
 
