@@ -424,20 +424,20 @@ KASAN_IMAGES := $(if $(findstring clang,$(CC)),,build/x86-kasan/kernel.elf build
 TEST_HOSTS := build/host32-small/sweep $(CPU_CONFIGS:%=build/%/cpus-test) \
     $(if $(filter 1,$(GC)),build/host-tsan/cpus-test) $(patsubst %,build/%/host-test,host-asan host32 host32-p12 host32-p14)
 FILTER ?=
-BOOT = sh $(KT)/qemu.sh TIMEOUT=400 APPEND='run=test $(if $(FILTER),test=$(FILTER))
-
-BOOT_SLOW = $(subst TIMEOUT=400,TIMEOUT=800,$(BOOT))
+# What takes longer hangs: many times what a slow machine needs.
+LIMIT := 1200
+BOOT = sh $(KT)/qemu.sh TIMEOUT=$(LIMIT) APPEND='run=test $(if $(FILTER),test=$(FILTER))
 
 # The suites of many CPUs; with instructions counted, 1024 nanoseconds each, every run is the same.
-BOOT_CPUS = sh $(KT)/qemu.sh TIMEOUT=400 MEM=64M APPEND='run=test only=cpus $(if $(FILTER),test=$(FILTER))
+BOOT_CPUS = sh $(KT)/qemu.sh TIMEOUT=$(LIMIT) MEM=64M APPEND='run=test only=cpus $(if $(FILTER),test=$(FILTER))
 HAVE_CPUS := $(filter cpus% shootdown% smp%,$(or $(FILTER),smp))
 COUNTED = tick=20000000' ICOUNT=10
 
-DEMOS = sh $(KT)/qemu.sh TIMEOUT=60 MEM=64M APPEND='run=demo demo=all'
+DEMOS = sh $(KT)/qemu.sh TIMEOUT=$(LIMIT) MEM=64M APPEND='run=demo demo=all'
 
 COMMA := ,
 # $(1) = configuration, $(2) = what the thread sanitizer is not to report.
-THREADS = TSAN_OPTIONS=history_size=7:suppressions=$(KT)/cpus/$(2).supp timeout 900 build/$(1)/cpus-test
+THREADS = TSAN_OPTIONS=history_size=7:suppressions=$(KT)/cpus/$(2).supp timeout $(LIMIT) build/$(1)/cpus-test
 LISP_RUN = sh $(KT)/lisp_run.sh
 
 # The walker and its encodings on a simulated machine: a 32-bit program for each kind of page table.
@@ -569,8 +569,8 @@ x86 2-level, scratch page, 2 directories, 8 MiB|$(BOOT) phys=scratch dirs=2' ARC
 x86 PAE, scratch page, 2 directories|$(BOOT) phys=scratch dirs=2' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae MEM=32M
 ARM, TTBR1, scratch page, 2 directories|$(BOOT) ttbr=1 phys=scratch dirs=2' ARCH=arm IMAGE=build/arm/kernel.elf MEM=32M
 ARM, 64 KiB pages, TTBR1, 8 MiB|$(BOOT) ttbr=1' ARCH=arm IMAGE=build/arm-64k/kernel.elf MEM=8M CPU=cortex-a7
-$(if $(KASAN_IMAGES),x86 address-sanitized$(KASAN_LABEL)|$(BOOT_SLOW)$(KASAN_WITHOUT)' ARCH=x86 IMAGE=build/x86-kasan/kernel.elf MEM=64M)
-$(if $(KASAN_IMAGES),ARM address-sanitized$(KASAN_LABEL)|$(BOOT_SLOW)$(KASAN_WITHOUT)' ARCH=arm IMAGE=build/arm-kasan/kernel.elf MEM=64M)
+$(if $(KASAN_IMAGES),x86 address-sanitized$(KASAN_LABEL)|$(BOOT)$(KASAN_WITHOUT)' ARCH=x86 IMAGE=build/x86-kasan/kernel.elf MEM=64M)
+$(if $(KASAN_IMAGES),ARM address-sanitized$(KASAN_LABEL)|$(BOOT)$(KASAN_WITHOUT)' ARCH=arm IMAGE=build/arm-kasan/kernel.elf MEM=64M)
 $(if $(HAVE_CPUS),x86$(COMMA) 2 CPUs|$(BOOT_CPUS)' ARCH=x86 IMAGE=build/x86/kernel.elf CPUS=2)
 $(if $(HAVE_CPUS),x86 PAE$(COMMA) 4 CPUs$(COMMA) scratch pages$(COMMA) 2 directories|$(BOOT_CPUS) phys=scratch dirs=2' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae CPUS=4)
 $(if $(HAVE_CPUS),x86$(COMMA) 4 CPUs$(COMMA) in turn|$(BOOT_CPUS) $(COUNTED) ARCH=x86 IMAGE=build/x86/kernel.elf CPUS=4)
@@ -587,23 +587,23 @@ threads, 3 CPUs|$(call THREADS,host-cpus3,storms) storms
 $(if $(filter 1,$(GC)),threads$(COMMA) 3 CPUs$(COMMA) collector|$(call THREADS,host-cpus3,collector) mutators/all_cpus)
 threads, 64 CPUs|$(call THREADS,host-cpus64,storms) storms
 $(if $(filter 1,$(GC)),threads$(COMMA) 64 CPUs$(COMMA) collector|$(call THREADS,host-cpus64,collector) mutators/all_cpus)
-arena model|timeout 600 sh $(KT)/model/model.sh $(TEST_MODELS)
-interleavings|GC=$(GC) timeout 300 sh $(KT)/explore/explore.sh quick
-simulated x86, 2-level and PAE|timeout 400 build/sim-x86
-simulated ARM, 4 KiB pages|timeout 400 build/sim-arm
-simulated ARM, 64 KiB pages|timeout 400 build/sim-arm-64k
+arena model|timeout $(LIMIT) sh $(KT)/model/model.sh $(TEST_MODELS)
+interleavings|GC=$(GC) timeout $(LIMIT) sh $(KT)/explore/explore.sh quick
+simulated x86, 2-level and PAE|timeout $(LIMIT) build/sim-x86
+simulated ARM, 4 KiB pages|timeout $(LIMIT) build/sim-arm
+simulated ARM, 64 KiB pages|timeout $(LIMIT) build/sim-arm-64k
 $(if $(filter 1,$(GC)),x86$(COMMA) Lisp programs|$(LISP_RUN) $(LISP_PROGRAMS) ARCH=x86 IMAGE=build/x86/kernel.elf)
 $(if $(filter 1,$(GC)),ARM$(COMMA) Lisp programs|$(LISP_RUN) $(LISP_PROGRAMS) ARCH=arm IMAGE=build/arm/kernel.elf)
 $(if $(filter 1,$(GC)),x86$(COMMA) Lisp prompt|$(LISP_RUN) prompt ARCH=x86 IMAGE=build/x86/kernel.elf)
 $(if $(filter 1,$(GC)),ARM$(COMMA) Lisp prompt|$(LISP_RUN) prompt ARCH=arm IMAGE=build/arm/kernel.elf)
-host 32-bit, small arenas, failures|timeout 400 build/host32-small/sweep sweep 8
+host 32-bit, small arenas, failures|timeout $(LIMIT) build/host32-small/sweep sweep 8
 x86, accidents explained|$(DEMOS) ARCH=x86 IMAGE=build/x86/kernel.elf
 ARM, accidents explained|$(DEMOS) ARCH=arm IMAGE=build/arm/kernel.elf
 $(if $(filter 1,$(GC)),threads$(COMMA) suites of the collector|$(call THREADS,host-tsan,collector) $(or $(FILTER),team$(COMMA)mutators))
-host 64-bit, address sanitizer|timeout 400 build/host-asan/host-test $(FILTER)
-host 32-bit|timeout 400 build/host32/host-test $(FILTER)
-host 32-bit, 4 KiB heap pages, one CPU|timeout 400 build/host32-p12/host-test $(FILTER)
-host 32-bit, 16 KiB heap pages, CPUs by number|timeout 400 build/host32-p14/host-test $(FILTER)
+host 64-bit, address sanitizer|timeout $(LIMIT) build/host-asan/host-test $(FILTER)
+host 32-bit|timeout $(LIMIT) build/host32/host-test $(FILTER)
+host 32-bit, 4 KiB heap pages, one CPU|timeout $(LIMIT) build/host32-p12/host-test $(FILTER)
+host 32-bit, 16 KiB heap pages, CPUs by number|timeout $(LIMIT) build/host32-p14/host-test $(FILTER)
 endef
 export TESTS
 
