@@ -561,6 +561,7 @@ $(foreach m,x86 arm,$(eval $(call exploretables,$(m))))
 
 # label | command: longest first, so that two cores are busy to the end.
 define TESTS
+host 32-bit, small arenas, failures|timeout $(LIMIT) build/host32-small/sweep sweep 9
 x86 2-level|$(BOOT)' ARCH=x86 IMAGE=build/x86/kernel.elf MEM=64M
 x86 PAE|$(BOOT)' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae MEM=64M
 ARM, 4 KiB pages|$(BOOT)' ARCH=arm IMAGE=build/arm/kernel.elf MEM=64M
@@ -596,7 +597,6 @@ $(if $(filter 1,$(GC)),x86$(COMMA) Lisp programs|$(LISP_RUN) $(LISP_PROGRAMS) AR
 $(if $(filter 1,$(GC)),ARM$(COMMA) Lisp programs|$(LISP_RUN) $(LISP_PROGRAMS) ARCH=arm IMAGE=build/arm/kernel.elf)
 $(if $(filter 1,$(GC)),x86$(COMMA) Lisp prompt|$(LISP_RUN) prompt ARCH=x86 IMAGE=build/x86/kernel.elf)
 $(if $(filter 1,$(GC)),ARM$(COMMA) Lisp prompt|$(LISP_RUN) prompt ARCH=arm IMAGE=build/arm/kernel.elf)
-host 32-bit, small arenas, failures|timeout $(LIMIT) build/host32-small/sweep sweep 8
 x86, accidents explained|$(DEMOS) ARCH=x86 IMAGE=build/x86/kernel.elf
 ARM, accidents explained|$(DEMOS) ARCH=arm IMAGE=build/arm/kernel.elf
 $(if $(filter 1,$(GC)),threads$(COMMA) suites of the collector|$(call THREADS,host-tsan,collector) $(or $(FILTER),team$(COMMA)mutators))
