@@ -572,6 +572,16 @@ ARM, TTBR1, scratch page, 2 directories|$(BOOT) ttbr=1 phys=scratch dirs=2' ARCH
 ARM, 64 KiB pages, TTBR1, 8 MiB|$(BOOT) ttbr=1' ARCH=arm IMAGE=build/arm-64k/kernel.elf MEM=8M CPU=cortex-a7
 $(if $(KASAN_IMAGES),x86 address-sanitized$(KASAN_LABEL)|$(BOOT)$(KASAN_WITHOUT)' ARCH=x86 IMAGE=build/x86-kasan/kernel.elf MEM=64M)
 $(if $(KASAN_IMAGES),ARM address-sanitized$(KASAN_LABEL)|$(BOOT)$(KASAN_WITHOUT)' ARCH=arm IMAGE=build/arm-kasan/kernel.elf MEM=64M)
+$(if $(filter 1,$(GC)),threads$(COMMA) suites of the collector|$(call THREADS,host-tsan,collector) $(or $(FILTER),team$(COMMA)mutators))
+host 64-bit, address sanitizer|timeout $(LIMIT) build/host-asan/host-test $(FILTER)
+arena model|timeout $(LIMIT) sh $(KT)/model/model.sh $(TEST_MODELS)
+interleavings|GC=$(GC) timeout $(LIMIT) sh $(KT)/explore/explore.sh quick
+simulated x86, 2-level and PAE|timeout $(LIMIT) build/sim-x86
+simulated ARM, 4 KiB pages|timeout $(LIMIT) build/sim-arm
+simulated ARM, 64 KiB pages|timeout $(LIMIT) build/sim-arm-64k
+host 32-bit|timeout $(LIMIT) build/host32/host-test $(FILTER)
+host 32-bit, 4 KiB heap pages, one CPU|timeout $(LIMIT) build/host32-p12/host-test $(FILTER)
+host 32-bit, 16 KiB heap pages, CPUs by number|timeout $(LIMIT) build/host32-p14/host-test $(FILTER)
 $(if $(HAVE_CPUS),x86$(COMMA) 2 CPUs|$(BOOT_CPUS)' ARCH=x86 IMAGE=build/x86/kernel.elf CPUS=2)
 $(if $(HAVE_CPUS),x86 PAE$(COMMA) 4 CPUs$(COMMA) scratch pages$(COMMA) 2 directories|$(BOOT_CPUS) phys=scratch dirs=2' ARCH=x86 IMAGE=build/x86/kernel.elf PAGING=pae CPUS=4)
 $(if $(HAVE_CPUS),x86$(COMMA) 4 CPUs$(COMMA) in turn|$(BOOT_CPUS) $(COUNTED) ARCH=x86 IMAGE=build/x86/kernel.elf CPUS=4)
@@ -588,22 +598,12 @@ threads, 3 CPUs|$(call THREADS,host-cpus3,storms) storms
 $(if $(filter 1,$(GC)),threads$(COMMA) 3 CPUs$(COMMA) collector|$(call THREADS,host-cpus3,collector) mutators/all_cpus)
 threads, 64 CPUs|$(call THREADS,host-cpus64,storms) storms
 $(if $(filter 1,$(GC)),threads$(COMMA) 64 CPUs$(COMMA) collector|$(call THREADS,host-cpus64,collector) mutators/all_cpus)
-arena model|timeout $(LIMIT) sh $(KT)/model/model.sh $(TEST_MODELS)
-interleavings|GC=$(GC) timeout $(LIMIT) sh $(KT)/explore/explore.sh quick
-simulated x86, 2-level and PAE|timeout $(LIMIT) build/sim-x86
-simulated ARM, 4 KiB pages|timeout $(LIMIT) build/sim-arm
-simulated ARM, 64 KiB pages|timeout $(LIMIT) build/sim-arm-64k
 $(if $(filter 1,$(GC)),x86$(COMMA) Lisp programs|$(LISP_RUN) $(LISP_PROGRAMS) ARCH=x86 IMAGE=build/x86/kernel.elf)
 $(if $(filter 1,$(GC)),ARM$(COMMA) Lisp programs|$(LISP_RUN) $(LISP_PROGRAMS) ARCH=arm IMAGE=build/arm/kernel.elf)
 $(if $(filter 1,$(GC)),x86$(COMMA) Lisp prompt|$(LISP_RUN) prompt ARCH=x86 IMAGE=build/x86/kernel.elf)
 $(if $(filter 1,$(GC)),ARM$(COMMA) Lisp prompt|$(LISP_RUN) prompt ARCH=arm IMAGE=build/arm/kernel.elf)
 x86, accidents explained|$(DEMOS) ARCH=x86 IMAGE=build/x86/kernel.elf
 ARM, accidents explained|$(DEMOS) ARCH=arm IMAGE=build/arm/kernel.elf
-$(if $(filter 1,$(GC)),threads$(COMMA) suites of the collector|$(call THREADS,host-tsan,collector) $(or $(FILTER),team$(COMMA)mutators))
-host 64-bit, address sanitizer|timeout $(LIMIT) build/host-asan/host-test $(FILTER)
-host 32-bit|timeout $(LIMIT) build/host32/host-test $(FILTER)
-host 32-bit, 4 KiB heap pages, one CPU|timeout $(LIMIT) build/host32-p12/host-test $(FILTER)
-host 32-bit, 16 KiB heap pages, CPUs by number|timeout $(LIMIT) build/host32-p14/host-test $(FILTER)
 endef
 export TESTS
 
