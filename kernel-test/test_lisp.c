@@ -100,7 +100,7 @@ static void programs_with_a_collection_at_every_allocation(void)
 
 static void programs_with_a_step_at_every_allocation(void)
 {
-    run_programs(0, LISP_STEP, "small", false);
+    run_programs(0, LISP_STEP, rig_is_machine() ? "small" : "full", false);
 }
 
 /* Freed memory is filled and checked; red zones; objects between guard pages. */
