@@ -469,6 +469,30 @@ static void efence_addresses_never_come_back(void)
     EXPECT_WHOLE();
 }
 
+/* An old reference reads what is another object's by now, also if every object has a page of its own. */
+static void efence_alone_faults_for_an_old_reference(void)
+{
+    for (unsigned tier = 0; tier <= 4; tier++) {
+        bool again = false;
+        uint8_t *p;
+
+        start_sampling(tier, tier == 3 ? 1 : SIZE_MAX);
+        p = sh_malloc(2000);
+        EXPECT(p != NULL && (tier != 3 || neighbours_fault(p, 2000)));
+        sh_free(p);
+        for (unsigned i = 0; i < 300 && !again; i++) {
+            uint8_t *q = sh_malloc(2000);
+            EXPECT(q != NULL);
+            again = q == p;
+            EXPECT(!again || sh_arch_state((uintptr_t)p) == SH_READY);
+            sh_free(q);
+        }
+        EXPECT_EQ(again, tier != 4);
+        EXPECT(tier != 4 || sh_arch_state((uintptr_t)p) == SH_FAULT);
+        EXPECT_WHOLE();
+    }
+}
+
 static void efence_use_after_free_is_explained(void)
 {
     struct use use = { NULL, 0, NULL };
@@ -556,6 +580,7 @@ static const struct test tests[] = {
     { "sampled_object_moves_when_it_grows", sampled_object_moves_when_it_grows },
     { "efence_faults_behind_and_after", efence_faults_behind_and_after },
     { "efence_addresses_never_come_back", efence_addresses_never_come_back },
+    { "efence_alone_faults_for_an_old_reference", efence_alone_faults_for_an_old_reference },
     { "efence_use_after_free_is_explained", efence_use_after_free_is_explained },
     { "efence_free_from_a_handler_is_settled_later", efence_free_from_a_handler_is_settled_later },
     { "statistics_add_up_in_every_tier", statistics_add_up_in_every_tier },
