@@ -75,16 +75,17 @@ static void entry_is_foreign(uintptr_t at)
  * 1. Leaf entries
  */
 
-/* What each_page does to a page.  END_ and a tag: what is not present ends so. */
+/* What each_page does to a page.  HIDE and END have a tag added: what is not present ends so. */
 enum work {
     PREPARE,       /* nothing → prepared */
     CLAIM,         /* prepared → pending, with a frame; stops where there is none */
     FILL,          /* pending → present, zeroed first */
-    HIDE,          /* present → pending, the frame kept */
     COUNT_TWICE,   /* present ones whose frame another page, or a table, has too */
     COUNT_FOREIGN, /* entries, each of the copies, whose address nobody reserved */
-    END
+    HIDE = 8,      /* present → pending, the frame kept */
+    END = HIDE + 4
 };
+_Static_assert(HIDE > COUNT_FOREIGN && HIDE % 4 == 0, "a tag is two bits");
 
 /* All entries of a page: the copies before the leader if they become present, and after it if they
  * cease to be. */
@@ -204,11 +205,6 @@ static size_t each_page(uintptr_t base, size_t size, unsigned work)
                 continue;
             fill_page(&entry);
             break;
-        case HIDE:
-            if (!present)
-                continue;
-            write_page(&entry, pte_encode_absent(PTE_TAG_PENDING, pte_frame(entry.says)));
-            break;
         case COUNT_TWICE:
             if (!present || !is_twice(&entry))
                 continue;
@@ -218,8 +214,12 @@ static size_t each_page(uintptr_t base, size_t size, unsigned work)
                 continue;
             break;
         default:
-            if (!present)
-                end_page(&entry, (enum pte_tag)(work - END));
+            if (!present) {
+                end_page(&entry, (enum pte_tag)(work % 4));
+                continue;
+            }
+            if (work < END)
+                write_page(&entry, pte_encode_absent(PTE_TAG_PENDING, pte_frame(entry.says)));
             break;
         }
         count++;
@@ -243,10 +243,7 @@ bool sh_arch_commit(uintptr_t base, size_t size)
 {
     size_t claimed = each_page(base, size, CLAIM) << SH_ARCH_PAGE_SHIFT;
 
-    if (claimed < size)
-        each_page(base, claimed, END + PTE_TAG_PREPARED);
-    else
-        each_page(base, size, FILL);
+    each_page(base, claimed, claimed < size ? END + PTE_TAG_PREPARED : FILL);
     arch_published();
     return claimed == size;
 }
@@ -260,12 +257,14 @@ ARCH_CALL size_t arch_pages_flush(uintptr_t base, size_t size)
     return 0;
 }
 
-/* Whatever is behind the range goes; one flush, and none if nothing was present. */
+/* Whatever is behind the range goes.  No CPU remembers what is not present: that ends at once, and
+ * what was present after one flush. */
 static size_t take_down(uintptr_t base, size_t size, enum pte_tag tag)
 {
-    if (each_page(base, size, HIDE) != 0)
+    if (each_page(base, size, HIDE + tag) != 0) {
         arch_pages_flush(base, size);
-    each_page(base, size, END + tag);
+        each_page(base, size, END + tag);
+    }
     arch_published();
     return 0;
 }
