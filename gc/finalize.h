@@ -8,9 +8,9 @@
 
 #include "gc/state.h"
 
-/* A cycle begins: all that is due has to be marked again. */
+/* A cycle begins: all objects whose finalizers are due or run have to be marked again. */
 void gc_special_start(void);
-/* Marks an object whose finalizer is due; the cost, 0 = none is left.  Takes the lock. */
+/* Marks one of them; the cost, 0 = none is left.  Takes the lock. */
 size_t gc_special_mark_due(void);
 
 /* Looks at some weak references, and clears those to objects that are not marked; the cost, 0 = done. */

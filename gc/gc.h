@@ -96,7 +96,8 @@ void *sh_gc_new(const struct sh_gc_type *type, size_t count);
 
 /* Declares [start, start + size) a root, or ends that.  Word-aligned inside; its memory must be readable,
  * and stay so.  SH_OK; SH_E_INVALID (NULL, empty, or it reaches the end of memory); SH_E_OVERLAP; SH_E_STATE; SH_E_NOMEM (metadata).  A
- * range that begins nowhere is misuse to remove.  Cost: a look at each range; interrupts are let in between.
+ * range that begins nowhere is misuse to remove.  Cost: a look at each range, again where others
+ * changed them meanwhile; interrupts are let in between.
  * Context: SH_THREAD. */
 int sh_gc_add_root(const void *start, size_t size);
 void sh_gc_remove_root(const void *start);

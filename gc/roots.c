@@ -204,6 +204,7 @@ static struct range **find(uintptr_t base, size_t size, bool *waits, arch_flags 
         link = &(*link)->next;
         if (hops % GC_BURST == 0 && !let_others_in(flags)) {
             link = &ranges;
+            *waits = false;
         }
     }
     return link;

@@ -143,6 +143,29 @@ static void guarded_runs_lie_side_by_side(void)
     EXPECT_WHOLE();
 }
 
+static void free_pages(void *p)
+{
+    sh_free_pages(p);
+}
+
+/* In every tier the first page's address, and no other, frees a run. */
+static void page_runs_are_freed_by_their_first_page_alone(void)
+{
+    for (unsigned tier = 0; tier <= 4; tier++) {
+        START(.tier = tier);
+        for (size_t count = 1; count < 10; count++) {
+            char *p = sh_alloc_pages(count), *granule = (char *)mm_align_down((uintptr_t)p, SH_GRANULE_SIZE);
+            EXPECT(p != NULL);
+            for (size_t at = 1; at < count; at++)
+                EXPECT(rig_panics(SH_PANIC_MISUSE, "sh_free_pages", free_pages, p + at * SH_PAGE_SIZE));
+            EXPECT(granule == p || rig_panics(SH_PANIC_MISUSE, "sh_free_pages", free_pages, granule));
+            sh_free_pages(p);
+            EXPECT(rig_panics(SH_PANIC_MISUSE, "sh_free_pages", free_pages, p));
+        }
+        EXPECT_WHOLE();
+    }
+}
+
 static void expect_said(uintptr_t address, const char *text)
 {
     rig_log_clear();
@@ -399,6 +422,7 @@ static const struct test tests[] = {
     { "reports_without_a_return_lose_nothing", reports_without_a_return_lose_nothing },
     { "threads_take_what_a_handler_freed", threads_take_what_a_handler_freed },
     { "guarded_runs_lie_side_by_side", guarded_runs_lie_side_by_side },
+    { "page_runs_are_freed_by_their_first_page_alone", page_runs_are_freed_by_their_first_page_alone },
     { "span_without_notes_is_given_back", span_without_notes_is_given_back },
     { "run_that_is_freed_is_filled_and_no_page_beside_it", run_that_is_freed_is_filled_and_no_page_beside_it },
     { "verify_names_an_object_before_a_guard_page", verify_names_an_object_before_a_guard_page },

@@ -401,10 +401,11 @@ void sh_free_pages(void *p)
         return;
     }
     struct mm_span *span = mm_span_of(address);
-    if (mm_mode.guarded && mm_guard_free_pages(span, address, MM_CALLER())) {
-        return;
-    }
-    if (address == span->base && free_run(span, MM_SPAN_PAGES)) {
+    if (mm_mode.guarded) {
+        if (mm_guard_free_pages(span, address, MM_CALLER())) {
+            return;
+        }
+    } else if (address == span->base && free_run(span, MM_SPAN_PAGES)) {
         mm_heap_release(span);
         return;
     }

@@ -70,8 +70,8 @@ struct sh_object {
     uintptr_t call_site; /* tier 2 and above, else 0 */
 };
 
-/* All sizes in bytes.  heap_sys = heap_in_use + heap_free + heap_released, always; metadata and tables
- * are apart.  Exact when no other CPU is in the heap. */
+/* All sizes in bytes.  heap_sys = heap_in_use + heap_free + heap_released; metadata and tables
+ * are apart.  Exact when nobody else is in the heap: no other CPU, no handler or thread meanwhile. */
 struct sh_stats {
     size_t heap_sys;      /* Prepared or Ready */
     size_t heap_in_use;   /* committed, in a span in use */

@@ -283,6 +283,7 @@ uintptr_t mm_pages_find(size_t count, size_t align)
 uintptr_t mm_pages_find_exact(size_t count, size_t align, uintptr_t *from)
 {
     uintptr_t lowest = mm_pages_find(count, 1), step = align << MM_PAGE_SHIFT;
+    MM_ASSERT(step - 1 < MM_ARENA_SIZE);
     if (*from < lowest) {
         *from = mm_align_up(lowest, step);
     }

@@ -34,7 +34,7 @@ uintptr_t mm_pages_find(size_t count, size_t align);
 
 /* The lowest aligned run at or above *from (0 = anywhere) that is free in its first chunk: what is left when
  * mm_pages_find finds none.  0 = none in the places that this call looked at.  *from moves behind them; 0 = that
- * was all. */
+ * was all.  `align` is an arena at most. */
 uintptr_t mm_pages_find_exact(size_t count, size_t align, uintptr_t *from);
 
 /* Takes a run that is free: it was found under this lock. */

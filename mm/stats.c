@@ -18,31 +18,35 @@
 #include "mm/scavenge.h"
 
 /* Usable bytes of live objects, by their notes. */
-static size_t noted_bytes(const struct mm_span *span, const struct mm_note *notes)
+static size_t noted_bytes(const struct mm_span *span, const struct mm_note *notes, uint32_t slots)
 {
     size_t sum = 0;
-    for (uint32_t i = 0; i < span->slots; i++) {
+    for (uint32_t i = 0; i < slots; i++) {
         sum += mm_span_is_live(span, i) ? __atomic_load_n(&notes[i].size, __ATOMIC_RELAXED) : 0;
     }
     return sum;
 }
 
-/* What a span adds.  Its bits are its CPU's, so no lock would hold them still. */
+/* What a span adds.  Its bits are its CPU's, so no lock would hold them still; slots and notes are of one life of
+ * the span, and notes of a length stay notes of that length. */
 static void count_span(const struct mm_span *span, struct sh_stats *out)
 {
-    enum mm_span_state state = mm_span_state(span);
-    if (state == MM_SPAN_DEAD) {
+    uint32_t life = __atomic_load_n(&span->state, __ATOMIC_ACQUIRE);
+    enum mm_span_state state = (enum mm_span_state)(life & ((1u << MM_SPAN_STATE_BITS) - 1));
+    const struct mm_note *notes = span->notes;
+    uint32_t slots = span->slots;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (state == MM_SPAN_DEAD || __atomic_load_n(&span->state, __ATOMIC_RELAXED) != life) {
         return;
     }
-    const struct mm_note *notes = span->notes;
     size_t held = state == MM_SPAN_SMALL ? mm_span_held(span) + mm_remote_late(span) : 0;
-    size_t live = state == MM_SPAN_SMALL ? mm_span_live(span) - held : 1;
+    size_t live = state == MM_SPAN_SMALL ? mm_span_live(span) : 1;
     size_t count = span->page_count;
+    live -= held < live ? held : live; /* a handler may have been at work between the two */
     out->spans++;
     out->live_objects += live;
-    out->live_bytes += notes == NULL ? live * span->size : noted_bytes(span, notes);
-    out->frees += held;
-    out->frees += mm_cache_uncredited(span);
+    out->live_bytes += notes == NULL ? live * span->size : noted_bytes(span, notes, slots);
+    out->frees += held + mm_cache_uncredited(span);
     count -= mm_dead() ? mm_pages_released(span->base, count) : mm_heap_released(span->base, count);
     out->heap_in_use += count << MM_PAGE_SHIFT;
 }
