@@ -329,7 +329,8 @@ $(foreach c,$(CONFIGS),$(eval $(call brief,$(c))))
 KT_CPUS := $(KT)/pattern $(KT)/storm $(patsubst %.c,%,$(if $(filter 1,$(GC)),$(wildcard $(KT)/cpus/*.c),\
     $(KT)/cpus/main.c $(KT)/cpus/cpus.c $(KT)/cpus/storms.c))
 define cpustest
-build/$(1)/cpus-test: $(KT_CPUS:%=build/$(1)/%.o) $$(MM_OBJECTS_$(1)) $$(PORT_OBJECTS_$(1))
+build/$(1)/cpus-test: $(KT_CPUS:%=build/$(1)/%.o) $$(MM_OBJECTS_$(1)) $$(PORT_OBJECTS_$(1)) \
+    $(if $(GC_SOURCES),,build/$(1)/arch/host/context.o)
 	$$(call say,LINK $$@)
 	$$(Q)$$(CC_$(MACHINE_$(1))) $$(EXTRA_$(1)) -pthread -o $$@ $$(filter %.o,$$^)
 
