@@ -50,7 +50,7 @@ enum {
 
 /* Beside a slot, from tier 2. */
 struct mm_note {
-    size_t size;                /* asked for, at least 1; of a slot that is not live 0 */
+    size_t size;                /* asked for, at least 1; 0 = no object yet; of a freed slot all of it */
     uintptr_t allocated, freed; /* return addresses; 0 = not yet */
 };
 

@@ -496,7 +496,9 @@ static void wait_in_free(void)
     wait_for(&go_on);
 }
 
-static void free_or_reuse(void *arg)
+static void (*meanwhile)(void);
+
+static void free_or_not(void *arg)
 {
     (void)arg;
     if (sh_kernel_cpu() != 0) {
@@ -504,6 +506,24 @@ static void free_or_reuse(void *arg)
         return;
     }
     wait_for(&in_hand);
+    meanwhile();
+    __atomic_store_n(&go_on, true, __ATOMIC_RELEASE);
+}
+
+/* Writes past the end of `damaged`, of `size` bytes; one CPU frees it, and stands in that while the other does fn. */
+static void stand_in_free(size_t size, void (*fn)(void))
+{
+    in_hand = go_on = false;
+    meanwhile = fn;
+    damaged[size] ^= 0xFF;
+    cpus_expect_misuse();
+    cpus_on_misuse(wait_in_free);
+    cpus_run(free_or_not, NULL);
+    EXPECT_EQ(cpus_misused(), 1);
+}
+
+static void reuse(void)
+{
     while (gc.phase != GC_SWEEP) {
         sh_gc_step(1);
     }
@@ -513,14 +533,12 @@ static void free_or_reuse(void *arg)
         memset(fresh[i], 0x5A, 40);
         EXPECT(fresh[i] != damaged);
     }
-    __atomic_store_n(&go_on, true, __ATOMIC_RELEASE);
 }
 
 /* A cycle ends, and its sweep comes, while one CPU is between the claim of a slot and the end of its free. */
 static void a_slot_that_is_being_freed_is_not_given_away(void)
 {
     for (unsigned round = 0; round < 4; round++) {
-        in_hand = go_on = false;
         cpus_start(2, WINDOW, 2, NULL, HELP_NOT, false);
         EXPECT_EQ(sh_gc_add_root(fresh, sizeof fresh), SH_OK);
         memset(fresh, 0, sizeof fresh);
@@ -528,11 +546,7 @@ static void a_slot_that_is_being_freed_is_not_given_away(void)
         for (unsigned i = 0; i < 40 + round; i++) {
             damaged = sh_gc_malloc(size, SH_GC_NOSCAN);
         }
-        damaged[size] ^= 0xFF;
-        cpus_expect_misuse();
-        cpus_on_misuse(wait_in_free);
-        cpus_run(free_or_reuse, NULL);
-        EXPECT_EQ(cpus_misused(), 1);
+        stand_in_free(size, reuse);
         for (unsigned i = 0; i < sizeof fresh / sizeof fresh[0]; i++) {
             for (unsigned k = 0; k < 40; k++) {
                 EXPECT_EQ(fresh[i][k], 0x5A);
@@ -544,17 +558,10 @@ static void a_slot_that_is_being_freed_is_not_given_away(void)
     }
 }
 
-static void free_or_begin(void *arg)
+static void begin(void)
 {
-    (void)arg;
-    if (sh_kernel_cpu() != 0) {
-        sh_free(damaged);
-        return;
-    }
-    wait_for(&in_hand);
     sh_gc_step(1);
     EXPECT(gc.black);
-    __atomic_store_n(&go_on, true, __ATOMIC_RELEASE);
 }
 
 /* A cycle begins meanwhile: the object is filled, and its slot waits for the sweep. */
@@ -562,15 +569,10 @@ static void an_object_that_waits_for_its_sweep_has_no_zone(void)
 {
     for (unsigned round = 0; round < 2; round++) {
         size_t size = round == 0 ? 40 : 50000;
-        in_hand = go_on = false;
         cpus_start(2, WINDOW, 2, NULL, HELP_NOT, false);
         EXPECT_EQ(sh_gc_add_root(&damaged, sizeof damaged), SH_OK);
         damaged = sh_gc_malloc(size, SH_GC_NOSCAN);
-        damaged[size] ^= 0xFF;
-        cpus_expect_misuse();
-        cpus_on_misuse(wait_in_free);
-        cpus_run(free_or_begin, NULL);
-        EXPECT_EQ(cpus_misused(), 1);
+        stand_in_free(size, begin);
         EXPECT_EQ(sh_verify(), 0);
         sh_gc_collect();
         EXPECT(!sh_object_of(damaged, NULL));
